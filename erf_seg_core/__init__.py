@@ -1,0 +1,1 @@
+"""Segmentation networks of gradual grouping, their training and inference; imports no ROS."""

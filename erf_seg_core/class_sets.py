@@ -1,0 +1,103 @@
+"""Class sets as data: which ids a network's labels mean, their names and colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from .errors import ErfSegError
+
+VOID_ID = 255
+"""Label of pixels that belong to no class; never in the class map."""
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Names and RGB colours of the classes; a class's id is its position."""
+
+    name: str
+    names: tuple[str, ...]
+    colors: tuple[Color, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse sets that could not be drawn or looked up."""
+        if not self.names or len(self.names) > VOID_ID:
+            raise ErfSegError(
+                f"class set '{self.name}' has {len(self.names)} classes, not 1 to {VOID_ID}"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise ErfSegError(f"class set '{self.name}' names a class twice")
+        if len(self.colors) != len(self.names):
+            raise ErfSegError(f"class set '{self.name}' needs one colour for each class")
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, void not counted."""
+        return len(self.names)
+
+    def palette_bgr(self) -> np.ndarray:
+        """Lookup table uint8 256×3 from label to BGR; void and unused ids are black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = np.array(self.colors, np.uint8)[:, ::-1]
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data in the layout of the YAML files."""
+        classes = [
+            {"name": name, "color": list(color)}
+            for name, color in zip(self.names, self.colors, strict=True)
+        ]
+        return {"name": self.name, "classes": classes}
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "class set") -> ClassSet:
+        """Build from plain data; `ErfSegError` says what is missing and from which `source`."""
+        try:
+            classes = data["classes"]
+            names = tuple(str(c["name"]) for c in classes)
+            colors = tuple(_checked_color(c["color"]) for c in classes)
+            return cls(str(data["name"]), names, colors)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ErfSegError):
+                raise
+            raise ErfSegError(
+                f"{source} is not a class set ({error!r}); it needs 'name' and 'classes', "
+                "a list of {name: …, color: [r, g, b]}"
+            ) from error
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> ClassSet:
+        """Read a class set file; the layout is that of `class_set_files/camvid11.yaml`."""
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ErfSegError(f"cannot read class set {path}: {error}") from error
+        return cls.from_dict(data, str(path))
+
+
+def load_class_set(name_or_path: str | Path) -> ClassSet:
+    """Return the shipped class set of that name, or the one in the YAML file at that path."""
+    folder = resources.files(__package__) / "class_set_files"
+    shipped = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
+    if str(name_or_path) in shipped:
+        with resources.as_file(folder / f"{name_or_path}.yaml") as path:
+            return ClassSet.from_yaml(path)
+    if Path(name_or_path).is_file():
+        return ClassSet.from_yaml(name_or_path)
+    raise ErfSegError(
+        f"no class set '{name_or_path}': shipped are {', '.join(shipped)}, or give a YAML file"
+    )
+
+
+def _checked_color(color: Any) -> Color:
+    r, g, b = (int(v) for v in color)
+    if not all(0 <= v <= 255 for v in (r, g, b)):
+        raise ErfSegError(f"colour {list(color)} is not three numbers from 0 to 255")
+    return r, g, b

@@ -1,0 +1,5 @@
+"""Scores of label images against truth."""
+
+from .metrics import ConfusionMatrix
+
+__all__ = ["ConfusionMatrix"]

@@ -1,0 +1,65 @@
+"""Confusion matrix and the scores read off it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..class_sets import VOID_ID
+from ..errors import ErfSegError
+
+
+class ConfusionMatrix:
+    """Counts of (truth, prediction) pixel pairs over any number of images.
+
+    `matrix` is int64 C×(C+1): rows are truth, columns prediction, the last column counts pixels
+    that the network gave to void. Truth 255 is ignored. Predicting void where truth has a class is
+    a miss, as in the Cityscapes evaluation (https://github.com/mcordts/cityscapesScripts).
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        """Start from zero counts."""
+        self.num_classes = num_classes
+        self.matrix = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        """Add one image: two uint8 arrays of one shape.
+
+        Raises `ErfSegError` if the shapes differ or an id other than 255 lies outside the classes.
+        """
+        if prediction.shape != truth.shape:
+            raise ErfSegError(
+                f"prediction is {prediction.shape} but truth is {truth.shape}; "
+                "score at the truth's size"
+            )
+        known = truth != VOID_ID
+        rows = truth[known].astype(np.int64)
+        columns = prediction[known].astype(np.int64)
+        self._refuse_unknown("truth", rows)
+        self._refuse_unknown("prediction", columns[columns != VOID_ID])
+        columns[columns == VOID_ID] = self.num_classes
+        flat = np.bincount(rows * (self.num_classes + 1) + columns, minlength=self.matrix.size)
+        self.matrix += flat.reshape(self.matrix.shape)
+
+    def iou(self) -> np.ndarray:
+        """Intersection over union per class, float64 C; nan where a class is in neither image."""
+        square = self.matrix[:, : self.num_classes]
+        hits = np.diag(square).astype(np.float64)
+        union = self.matrix.sum(axis=1) + square.sum(axis=0) - hits
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+
+    def mean_iou(self) -> float:
+        """Mean of `iou` over the classes that occur; nan if none does."""
+        iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    def accuracy(self) -> float:
+        """Share of the pixels with truth that are right; nan without any."""
+        total = self.matrix.sum()
+        return float(np.trace(self.matrix) / total) if total else float("nan")
+
+    def _refuse_unknown(self, what: str, ids: np.ndarray) -> None:
+        if ids.size and ids.max() >= self.num_classes:
+            raise ErfSegError(
+                f"{what} holds id {ids.max()}, but there are {self.num_classes} classes "
+                f"(ids 0 to {self.num_classes - 1}, {VOID_ID} for void); is it another class set?"
+            )
