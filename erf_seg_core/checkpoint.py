@@ -5,6 +5,7 @@ The metadata is one JSON document under the key `erf_seg`. Nothing here ever unp
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -122,7 +123,8 @@ def save_checkpoint(
         save_file(tensors, partial, {_METADATA_KEY: json.dumps(info.to_dict())})
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise ErfSegError(f"cannot write checkpoint {path}: {error}") from error
     return path
 
