@@ -1,0 +1,1 @@
+"""Everything that speaks ROS: the segmentation node, its messages, and replay over DDS."""

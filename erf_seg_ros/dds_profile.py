@@ -1,0 +1,36 @@
+"""The Fast DDS profile that lets megapixel images through, for whatever starts processes.
+
+The shared-memory segment belongs to the writer, so the profile must be in the environment of the
+process that publishes the images, before it starts. Other middlewares ignore it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from erf_seg_core.errors import ErfSegError
+
+VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_HUMBLE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"  # its name then; newer Fast DDS warns about it
+_FILE = Path("config") / "fastdds_large_images.xml"
+
+
+def path() -> Path:
+    """Return the profile: in the source tree, or in the share folder that the package installs.
+
+    Raises `ErfSegError` where neither is found.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent, parent / "share" / "erf_seg_ros"):
+            if (folder / _FILE).is_file():
+                return folder / _FILE
+    raise ErfSegError(f"{_FILE} is not installed beside erf_seg_ros; build the package again")
+
+
+def environment() -> dict[str, str]:
+    """Variables to add for a process that sends images; empty if the user chose a profile."""
+    if VARIABLE in os.environ or _HUMBLE_VARIABLE in os.environ:
+        return {}
+    variable = _HUMBLE_VARIABLE if os.environ.get("ROS_DISTRO") == "humble" else VARIABLE
+    return {variable: str(path())}
