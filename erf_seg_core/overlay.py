@@ -1,0 +1,90 @@
+"""Labels as pictures: colours, the blend over the camera image, and the legend."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .class_sets import ClassSet
+from .errors import ErfSegError
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE = 0.5
+_ROW = 24  # pixels per legend row: a line of this font with air above and below
+_SWATCH = 16
+_GAP = 8
+_BACKGROUND = 255
+_INK = (0, 0, 0)
+_OUTLINE = (96, 96, 96)  # keeps swatches of light colours visible on the white background
+
+
+def colorize(labels: np.ndarray, class_set: ClassSet) -> np.ndarray:
+    """Labels H×W uint8 → their colours H×W×3 uint8 BGR; void (and any unused id) is black."""
+    _check_labels(labels)
+    # A user colour map is OpenCV's vectorised 256-entry lookup: 0.4 ms for 1280×720, where
+    # indexing the palette with NumPy takes 10.
+    return cv2.applyColorMap(labels, class_set.palette_bgr().reshape(256, 1, 3))
+
+
+def blend(
+    image_bgr: np.ndarray, labels: np.ndarray, class_set: ClassSet, alpha: float = 0.5
+) -> np.ndarray:
+    """Colours of the labels over the image, H×W×3 uint8 BGR; void shows the image unchanged.
+
+    Args:
+        image_bgr: H×W×3 uint8.
+        labels: h×w uint8; enlarged or reduced to the image's size where it differs.
+        class_set: names and colours of the ids.
+        alpha: weight of the colours, 0 (image only) to 1 (colours only).
+
+    Raises:
+        ErfSegError: wrong type or shape, or alpha outside 0 to 1.
+
+    """
+    _check_labels(labels)
+    if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
+        raise ErfSegError(
+            f"an overlay needs an H×W×3 uint8 image, not {image_bgr.shape} {image_bgr.dtype}"
+        )
+    if not 0.0 <= alpha <= 1.0:
+        raise ErfSegError(f"overlay alpha is {alpha}; it must lie between 0 and 1")
+    height, width = image_bgr.shape[:2]
+    if labels.shape != (height, width):
+        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    colors = colorize(labels, class_set)
+    blended = cv2.addWeighted(image_bgr, 1.0 - alpha, colors, alpha, 0.0)
+    void = cv2.compare(labels, float(class_set.num_classes), cv2.CMP_GE)
+    return cv2.copyTo(image_bgr, void, blended)
+
+
+def legend(class_set: ClassSet, width: int) -> np.ndarray:
+    """Swatch and name of every class in as many columns as fit, h×width×3 uint8 BGR on white."""
+    entry = _SWATCH + 3 * _GAP + max(_text_width(name) for name in class_set.names)
+    if width < entry:
+        raise ErfSegError(
+            f"the legend of '{class_set.name}' needs a width of at least {entry} pixels, "
+            f"not {width}"
+        )
+    columns = width // entry
+    rows = -(-class_set.num_classes // columns)
+    picture = np.full((rows * _ROW + _GAP, width, 3), _BACKGROUND, np.uint8)
+    colors = class_set.palette_bgr()
+    for index, name in enumerate(class_set.names):
+        row, column = divmod(index, columns)
+        left = _GAP + column * (width // columns)
+        top = _GAP // 2 + row * _ROW + (_ROW - _SWATCH) // 2
+        box = (left, top, _SWATCH, _SWATCH)
+        cv2.rectangle(picture, box, tuple(map(int, colors[index])), cv2.FILLED)
+        cv2.rectangle(picture, box, _OUTLINE, 1)
+        baseline = (left + _SWATCH + _GAP, top + _SWATCH - 4)
+        cv2.putText(picture, name, baseline, _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
+    return picture
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0]
+
+
+def _check_labels(labels: np.ndarray) -> None:
+    if labels.dtype != np.uint8 or labels.ndim != 2 or labels.size == 0:
+        raise ErfSegError(f"labels must be H×W uint8, not {labels.shape} {labels.dtype}")
