@@ -1,0 +1,45 @@
+"""`erf_seg train`: train a model by a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+HELP = "train a model by a recipe; a run that was stopped goes on where it was"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--restart", action="store_true", help="discard a run found in the folder")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
+    parser.add_argument("recipe", help="YAML file, for example training/recipes/camvid_dg4.yaml")
+    parser.add_argument(
+        "overrides",
+        nargs=argparse.REMAINDER,
+        metavar="--key value",
+        help="any value of the recipe, dotted where nested: --data-root DIR --seed 2 "
+        "--output runs/mine --stages.0.epochs 20 (after the recipe)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then print the scores."""
+    from erf_seg_core.training import load_recipe, train
+    from erf_seg_core.training.plain_data import parse_assignments
+
+    assignments = dict(parse_assignments(args.overrides))
+    # Written after the recipe, our own flags end up among the overrides.
+    restart = args.restart or assignments.pop("restart", None) == "true"
+    as_json = args.json or assignments.pop("json", None) == "true"
+    recipe = load_recipe(args.recipe, list(assignments.items()))
+    checkpoint = train(recipe, restart)
+    metrics = json.loads((recipe.output_folder / "metrics.json").read_text(encoding="utf-8"))
+    if as_json:
+        print(json.dumps({"checkpoint": str(checkpoint), "metrics": metrics}))
+        return 0
+    for name, scores in metrics.items():
+        if name != "training":
+            print(f"{name}: mIoU {100 * scores['miou']:.2f} %", file=sys.stderr)
+    print(checkpoint)
+    return 0

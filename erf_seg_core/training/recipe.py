@@ -1,0 +1,186 @@
+"""The recipe: everything a training needs to know, checked before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..errors import ErfSegError
+from ..models import STRIDE, ModuleOrder, parse_model_name
+from .plain_data import build_dataclass, override
+
+SourceKind = Literal["camvid", "cityscapes", "idd_lite", "synthetic", "folder"]
+Task = Literal["classify", "encoder", "segment"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled images: a data set on disk (below `data_root`) or the synthetic drive."""
+
+    kind: SourceKind
+    path: str = ""
+    split: str = "train"
+    only: tuple[str, ...] = ()  # file-name prefixes to keep, for example one drive
+    skip: tuple[str, ...] = ()  # file-name prefixes to leave out
+    repeat: float = 1.0  # how often an epoch shows each image
+    frames: int = 400  # of the synthetic drive
+    seed: int = 0  # of the synthetic drive
+    size: tuple[int, int] = (360, 480)  # of the synthetic drive, (height, width)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A named set that is scored but never trained on."""
+
+    name: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of each training image; colours in fractions."""
+
+    crop: tuple[int, int] = (240, 320)
+    scale: tuple[float, float] = (0.75, 1.5)  # relative to input_size
+    flip: bool = True
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    tint: float = 0.05  # independent gain of each colour channel
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Gradual grouping over the stage: see `erf_seg_core.grouping.make_schedule`."""
+
+    schedule: Literal["linear", "power", "constant_linear"] = "linear"
+    hold: float = 0.4
+    wait: float = 0.2
+    power: float = 3.0
+    permute: Literal["magnitude"] | None = None
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Learn from a trained network of the same classes, beside the labels (Hinton et al. 2015)."""
+
+    teacher: str  # checkpoint path or shipped model name
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of the training, with its own optimizer and learning-rate curve.
+
+    `classify` trains the encoder on an image-classification folder, `encoder` trains it with a 1×1
+    head on labels at 1/8 resolution, `segment` trains the whole network. `freeze_epochs` holds the
+    encoder at `frozen_lr` (5e-20 in the paper, Section 4.3) for the first epochs.
+    """
+
+    task: Task = "segment"
+    epochs: int = 100
+    batch_size: int = 8  # images per optimisation step, over all processes
+    accumulate: int = 1  # forward passes per optimisation step
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    poly_power: float = 0.9
+    warmup_steps: int = 0
+    freeze_epochs: int = 0
+    frozen_lr: float = 5e-20
+    clip_norm: float = 0.0  # 0: gradients are not clipped
+    class_weights: bool = True  # 1/ln(1.10 + share), ENet's and ERFNet's
+    ohem_fraction: float = 1.0  # below 1: only the hardest pixels, at least this fraction
+    ema: float = 0.0  # decay of the averaged weights; 0: none
+    recalibrate_batches: int = 0  # of batch-norm statistics at the end of the stage
+    images: str = ""  # folder of class folders, for classify
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    grouping: Grouping | None = None
+    distillation: Distillation | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training. Every value can be overridden: `--stages.0.epochs 20`."""
+
+    model: str
+    train: tuple[Source, ...]
+    stages: tuple[Stage, ...]
+    validation: tuple[Validation, ...] = ()
+    class_set: str = "camvid11"
+    void_output: bool = False  # one more output for void, as public Cityscapes networks have
+    module_order: ModuleOrder = "released"
+    dropout: tuple[float, float] = (0.03, 0.3)
+    input_size: tuple[int, int] = (360, 480)
+    init: str = ""  # checkpoint to start from
+    seed: int = 1
+    data_root: str = ""
+    output: str = "runs/{model}_seed{seed}"
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = False
+    threads: int = 0  # of torch; 0: its default
+    workers: int = 0  # processes that prepare images; 0: none
+    cache: bool = True  # hold all images in memory
+    save_minutes: float = 5.0
+    validate_every: int = 10  # epochs
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that contradict each other."""
+        parse_model_name(self.model)
+        if not self.stages or self.stages[-1].task != "segment":
+            raise ErfSegError("a recipe needs stages, and the last one must be of task 'segment'")
+        if any(side % STRIDE for side in self.input_size):
+            raise ErfSegError(f"input_size {list(self.input_size)} is not made of multiples of 8")
+        for i, stage in enumerate(self.stages):
+            _check_stage(stage, f"stages.{i}")
+
+    @property
+    def output_folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.output.format(model=parse_model_name(self.model), seed=self.seed))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in the YAML file."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -> Recipe:
+    """Read a recipe file, override dotted keys, check all of it.
+
+    Raises `ErfSegError` saying which key is wrong and why.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ErfSegError(f"cannot read recipe {path}: {error}") from error
+    override(data, assignments)
+    return build_dataclass(Recipe, data)
+
+
+def _check_stage(stage: Stage, where: str) -> None:
+    if stage.epochs < 1 or stage.batch_size < 1 or stage.accumulate < 1:
+        raise ErfSegError(f"{where}: epochs, batch_size and accumulate must be at least 1")
+    if stage.batch_size % stage.accumulate:
+        raise ErfSegError(f"{where}: batch_size must be a multiple of accumulate")
+    if any(side % STRIDE or side < STRIDE for side in stage.augmentation.crop):
+        raise ErfSegError(f"{where}: augmentation.crop must be made of multiples of {STRIDE}")
+    low, high = stage.augmentation.scale
+    if not 0 < low <= high:
+        raise ErfSegError(f"{where}: augmentation.scale must be two rising positive numbers")
+    if not 0 < stage.ohem_fraction <= 1:
+        raise ErfSegError(f"{where}: ohem_fraction must be in (0, 1]")
+    if not 0 <= stage.ema < 1:
+        raise ErfSegError(f"{where}: ema must be in [0, 1)")
+    if stage.task == "classify" and not stage.images:
+        raise ErfSegError(f"{where}: task 'classify' needs 'images', a folder of class folders")
+    if stage.task == "classify" and stage.distillation:
+        raise ErfSegError(f"{where}: distillation is for the segmentation tasks")

@@ -1,0 +1,231 @@
+"""Labelled data sets on disk: which files belong together and what their label ids mean.
+
+Everything wrong with them (missing pairs, wrong sizes, unknown ids) is named before training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..class_sets import VOID_ID, ClassSet
+from ..errors import ErfSegError
+from .recipe import Source
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_UNKNOWN = -1
+
+IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
+    "drivable": ("road",),
+    "non-drivable": ("pavement",),
+    "living thing": ("pedestrian", "bicyclist"),
+    "vehicle": ("car", "bicyclist"),  # IDD's two-wheelers are vehicles
+    "roadside object": ("pole", "sign", "fence"),
+    "far object": ("building", "tree"),
+    "sky": ("sky",),
+}
+"""IDD-lite's seven classes, in id order, as unions of CamVid's eleven."""
+
+CITYSCAPES_TRAIN_IDS = {
+    **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12},
+    **{26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
+}
+"""Official labelIds of the 19 evaluated classes (cityscapesscripts/helpers/labels.py)."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One labelled image; `load` returns uint8 BGR H×W×3 and raw uint8 label ids H×W."""
+
+    name: str
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """The frames of one source and the meaning of their raw ids.
+
+    `lookup` is int16[256]: raw id → target id, 255 void, −1 unknown. Targets below the number of
+    classes are classes; those from there on are the unions of the recipe, in order.
+    """
+
+    source: Source
+    frames: tuple[Frame, ...]
+    lookup: np.ndarray
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 BGR H×W×3 and target ids uint8 H×W; `ErfSegError` names a bad file."""
+        frame = self.frames[index]
+        image, raw = frame.load()
+        if image.shape[:2] != raw.shape:
+            raise ErfSegError(
+                f"{frame.name}: the image is {image.shape[1]}×{image.shape[0]} but its label "
+                f"{raw.shape[-1]}×{raw.shape[0]}"
+            )
+        targets = self.lookup[raw]
+        if targets.min() == _UNKNOWN:
+            unknown = sorted(set(np.unique(raw[targets == _UNKNOWN]).tolist()))
+            raise ErfSegError(
+                f"{frame.name}: label ids {unknown} have no meaning in a '{self.source.kind}' set"
+            )
+        return image, targets.astype(np.uint8)
+
+
+def union_members(class_set: ClassSet) -> tuple[tuple[int, ...], ...]:
+    """Class ids of each IDD-lite union; empty where the class set lacks one of the names."""
+    ids = {name: i for i, name in enumerate(class_set.names)}
+    unions = IDD_LITE_UNIONS.values()
+    if any(name not in ids for union in unions for name in union):
+        return ()
+    return tuple(tuple(ids[name] for name in union) for union in unions)
+
+
+def open_source(source: Source, class_set: ClassSet, data_root: str | Path) -> LabelledSet:
+    """Find the frames of a source.
+
+    Raises `ErfSegError` if the folder, a label or an image is missing, or the class set is not the
+    one that the source's labels are in.
+    """
+    lookup = _LOOKUPS[source.kind](class_set)
+    if source.kind == "synthetic":
+        frames = _synthetic_frames(source)
+    else:
+        folder = Path(data_root) / source.path
+        pairs = (_cityscapes_pairs if source.kind == "cityscapes" else _folder_pairs)(
+            folder, source.split
+        )
+        frames = [_file_frame(image, label) for image, label in _selected(source, pairs)]
+        if not frames:
+            raise ErfSegError(f"{folder}: no image of split '{source.split}' is left to use")
+    return LabelledSet(source, tuple(frames), lookup)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Image file as uint8 BGR H×W×3; `ErfSegError` if it cannot be decoded."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ErfSegError(f"cannot read image {path}: it is missing, damaged or of no known format")
+    return image
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Label PNG as uint8 H×W; `ErfSegError` if it is not a single-channel 8-bit image."""
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if label is None or label.ndim != 2 or label.dtype != np.uint8:
+        raise ErfSegError(f"{path} is not a single-channel 8-bit label image")
+    return label
+
+
+def _file_frame(image: Path, label: Path) -> Frame:
+    return Frame(image.name, lambda: (read_image(image), read_label(label)))
+
+
+def _selected(source: Source, pairs: Mapping[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    return [
+        pair
+        for name, pair in sorted(pairs.items())
+        if (not source.only or name.startswith(source.only))
+        and not (source.skip and name.startswith(source.skip))
+    ]
+
+
+def _folder_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:
+    """`folder[/split]/images/NAME.jpg` with `folder[/split]/labels/NAME.png`."""
+    base = folder / split if (folder / split / "images").is_dir() else folder
+    if not (base / "images").is_dir() or not (base / "labels").is_dir():
+        raise ErfSegError(f"{folder} has no folders '{split}/images' and '{split}/labels'")
+    images = {p.stem: p for p in (base / "images").iterdir() if p.suffix in IMAGE_SUFFIXES}
+    labels = {p.stem: p for p in (base / "labels").iterdir() if p.suffix == ".png"}
+    _refuse_unpaired(base, images, labels)
+    return {name: (images[name], labels[name]) for name in images}
+
+
+def _cityscapes_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:
+    """Official layout: leftImg8bit/SPLIT/CITY/…_leftImg8bit.png, gtFine/…_gtFine_labelIds.png."""
+    image_end, label_end = "_leftImg8bit.png", "_gtFine_labelIds.png"
+    image_root, label_root = folder / "leftImg8bit" / split, folder / "gtFine" / split
+    for root in (image_root, label_root):
+        if not root.is_dir():
+            raise ErfSegError(f"{root} is missing; Cityscapes needs leftImg8bit and gtFine")
+    images = {p.name.removesuffix(image_end): p for p in image_root.glob(f"*/*{image_end}")}
+    labels = {p.name.removesuffix(label_end): p for p in label_root.glob(f"*/*{label_end}")}
+    _refuse_unpaired(folder, images, labels)
+    return {name: (images[name], labels[name]) for name in images}
+
+
+def _refuse_unpaired(folder: Path, images: Mapping[str, Path], labels: Mapping[str, Path]) -> None:
+    for what, alone in (("label", set(images) - set(labels)), ("image", set(labels) - set(images))):
+        if alone:
+            raise ErfSegError(
+                f"{folder}: {len(alone)} files have no {what}, for example {min(alone)}"
+            )
+
+
+def _synthetic_frames(source: Source) -> list[Frame]:
+    from ..synthetic import SyntheticDrive  # drawing is only needed by recipes that use it
+
+    drive = SyntheticDrive(seed=source.seed, size=source.size)
+
+    def frame(index: int) -> Frame:
+        def load() -> tuple[np.ndarray, np.ndarray]:
+            drawn = drive.frame(index)
+            return drawn.image_bgr, drawn.labels
+
+        return Frame(f"synthetic {source.seed}/{index}", load)
+
+    return [frame(i) for i in range(source.frames)]
+
+
+def _lookup(known: Mapping[int, int]) -> np.ndarray:
+    table = np.full(256, _UNKNOWN, np.int16)
+    for raw, target in known.items():
+        table[raw] = target
+    return table
+
+
+def _camvid_lookup(class_set: ClassSet) -> np.ndarray:
+    _require("camvid", class_set, ("sky", "building", "pole", "road"))
+    return _lookup({**{i: i for i in range(11)}, 11: VOID_ID, VOID_ID: VOID_ID})
+
+
+def _synthetic_lookup(class_set: ClassSet) -> np.ndarray:
+    _require("synthetic", class_set, ("sky", "building", "pole", "road"))
+    return _lookup({**{i: i for i in range(11)}, VOID_ID: VOID_ID})
+
+
+def _idd_lite_lookup(class_set: ClassSet) -> np.ndarray:
+    if not union_members(class_set):
+        raise ErfSegError(
+            f"idd_lite's classes are unions of CamVid's, which class set '{class_set.name}' lacks; "
+            "use kind 'folder' with a class set of its own seven classes"
+        )
+    unions = {i: class_set.num_classes + i for i in range(len(IDD_LITE_UNIONS))}
+    return _lookup({**unions, VOID_ID: VOID_ID})
+
+
+def _cityscapes_lookup(class_set: ClassSet) -> np.ndarray:
+    _require("cityscapes", class_set, ("road", "sidewalk", "building", "wall"))
+    void = {raw: VOID_ID for raw in range(34)}
+    return _lookup({**void, VOID_ID: VOID_ID, **CITYSCAPES_TRAIN_IDS})
+
+
+def _folder_lookup(class_set: ClassSet) -> np.ndarray:
+    return _lookup({**{i: i for i in range(class_set.num_classes)}, VOID_ID: VOID_ID})
+
+
+def _require(kind: str, class_set: ClassSet, first: Sequence[str]) -> None:
+    if class_set.names[: len(first)] != tuple(first):
+        raise ErfSegError(f"class set '{class_set.name}' is not that of a '{kind}' data set")
+
+
+_LOOKUPS: dict[str, Callable[[ClassSet], np.ndarray]] = {
+    "camvid": _camvid_lookup,
+    "cityscapes": _cityscapes_lookup,
+    "idd_lite": _idd_lite_lookup,
+    "synthetic": _synthetic_lookup,
+    "folder": _folder_lookup,
+}

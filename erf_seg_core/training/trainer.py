@@ -1,0 +1,226 @@
+"""Training by recipe: stages, optimisation steps, saving and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from ..class_sets import load_class_set
+from ..errors import ErfSegError
+from ..grouping import GradualGrouping, densify
+from ..models import build_model, parse_model_name
+from .dataset import TrainingImages
+from .logbook import Logbook, draw_predictions
+from .processes import Processes, joined_processes
+from .recipe import Recipe, Stage
+from .sources import LabelledSet, open_source
+from .stage import StageRun
+from .validation import network_predictor, validate
+
+DATA_VARIABLE = "ERF_SEG_DATA"  # folder of the data sets where a recipe names no data_root
+STATE_FILE = "state.pt"
+MAY_CHANGE = ("output", "data_root", "threads", "workers", "save_minutes", "notes")
+"""Recipe keys that a resumed run may have with other values: they do not change the weights."""
+
+
+def train(recipe: Recipe, restart: bool = False, quiet: bool = False) -> Path:
+    """Train by a recipe and return the final checkpoint's path.
+
+    The run's folder (`recipe.output_folder`) receives `recipe.json`, `log.csv`, a TensorBoard log,
+    `state.pt` (for resuming), pictures, `metrics.json` and the checkpoint. A folder with the state
+    of the same recipe is resumed exactly, unless `restart`. Under torchrun, all processes call it.
+
+    Raises `ErfSegError` for data or recipes that cannot be used, for a folder that holds another
+    recipe's run, and when the loss is no longer a number.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    device = _device(recipe.device)
+    with joined_processes(device) as processes:
+        if device.type == "cuda":
+            device = torch.device("cuda", processes.local_rank)
+            torch.cuda.set_device(device)
+        return Training(recipe, device, processes, restart, quiet).run()
+
+
+class Training:
+    """One run on one process."""
+
+    def __init__(
+        self, recipe: Recipe, device: torch.device, processes: Processes, restart: bool, quiet: bool
+    ) -> None:
+        """Read the data, build the network; nothing is written yet."""
+        self.recipe, self.device, self.processes = recipe, device, processes
+        self.quiet = quiet or not processes.first
+        self.folder = recipe.output_folder
+        self.final = self.folder / f"{parse_model_name(recipe.model)}.safetensors"
+        self.class_set = load_class_set(recipe.class_set)
+        self.state = _load_state(self.folder, recipe, restart)
+        self.data_root = Path(recipe.data_root or os.environ.get(DATA_VARIABLE, "."))
+        self.validation = {
+            v.name: open_source(v.source, self.class_set, self.data_root) for v in recipe.validation
+        }
+        self.images = self._read_images()
+        torch.manual_seed(recipe.seed)
+        outputs = self.class_set.num_classes + recipe.void_output
+        self.net = build_model(recipe.model, outputs, recipe.module_order, recipe.dropout)
+        # Grouped from the first step unless a stage evolves the groups.
+        gradual = any(stage.grouping for stage in recipe.stages)
+        self.targets = densify(self.net) if gradual else {}
+        if recipe.init:
+            _load_weights(self.net, recipe.init)
+        self.net.to(device, memory_format=self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of weights and images; channels_last is faster for some models and machines."""
+        return torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Uint8 N×3×H×W → float32 in [0, 1] on the device."""
+        images = images.to(self.device, memory_format=self.memory_format, non_blocking=True)
+        return images.float() / 255
+
+    def autocast(self) -> AbstractContextManager:
+        """Context in which the network computes in the recipe's precision."""
+        dtype = getattr(torch, self.recipe.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+    def run(self) -> Path:
+        """Go through the stages that are left."""
+        if self.processes.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.recipe.to_dict(), indent=1)
+            (self.folder / "recipe.json").write_text(text, encoding="utf-8")
+        self.processes.barrier()
+        self.log = Logbook(self.folder, self.state.get("rows")) if self.processes.first else None
+        self.seconds = float(self.state.get("seconds", 0.0))
+        reached = self.state.get("stage", 0)
+        for stage in self.recipe.stages[:reached]:
+            self._only_fold(stage)
+        if "between_stages" in self.state:
+            self.net.load_state_dict(self.state["between_stages"])
+        for index, stage in enumerate(self.recipe.stages[reached:], start=reached):
+            StageRun(self, index, stage).run(self.state if index == reached else {})
+        if self.processes.first:
+            self._finish()
+        self.processes.barrier()
+        return self.final
+
+    def _read_images(self) -> TrainingImages:
+        recipe = self.recipe
+        labelled = [open_source(s, self.class_set, self.data_root) for s in recipe.train]
+        tallest = max(1.0, *(s.augmentation.scale[1] for s in recipe.stages))
+        return TrainingImages(
+            labelled, round(recipe.input_size[0] * tallest), recipe.cache, self.quiet
+        )
+
+    def _only_fold(self, stage: Stage) -> None:
+        """Give the network the structure it has after a stage that an earlier process finished."""
+        if stage.grouping:
+            GradualGrouping(self.net, self.targets, lambda step: 0.0).fold()
+
+    def save_state(self, stage: int, state: dict[str, Any]) -> None:
+        """Write everything needed to go on; the file appears whole or not at all."""
+        if not self.processes.first:
+            return
+        partial = self.folder / f".{STATE_FILE}.partial"
+        common = {"recipe": self.recipe.to_dict(), "stage": stage, "seconds": self.seconds}
+        torch.save({**common, "rows": self.log.rows, **state}, partial)
+        partial.replace(self.folder / STATE_FILE)
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Score the network as it is on every validation set."""
+        return {
+            name: validate(self.net, labelled, self.class_set, self.recipe.input_size).to_dict()
+            for name, labelled in self.validation.items()
+        }
+
+    def _finish(self) -> None:
+        """Score the final network; write checkpoint, metrics and pictures."""
+        self.net.eval()
+        metrics = {
+            **self.scores(),
+            "training": {
+                "images": len(self.images),
+                "epochs": sum(s.epochs for s in self.recipe.stages),
+                "minutes": round(self.seconds / 60, 2),
+                "final_loss": self.log.rows[-1]["loss"],
+            },
+        }
+        info = CheckpointInfo(
+            model=self.recipe.model,
+            num_outputs=self.net.num_classes,
+            class_set=self.class_set,
+            input_size=self.recipe.input_size,
+            module_order=self.recipe.module_order,
+            recipe=self.recipe.to_dict(),
+            metrics=metrics,
+            notes=self.recipe.notes,
+        )
+        save_checkpoint(self.final, self.net, info)
+        text = json.dumps(metrics, indent=1)
+        (self.folder / "metrics.json").write_text(text, encoding="utf-8")
+        self.log.close()
+        self._draw()
+
+    def _draw(self) -> None:
+        predict = network_predictor(self.net, self.recipe.input_size, self.class_set.num_classes)
+        triples = []
+        with torch.no_grad():
+            for labelled in self.validation.values():
+                for i in _spread(labelled, 3):
+                    image, truth = labelled.load(i)
+                    triples.append((image, truth, predict(image, truth.shape)))
+        if triples:
+            draw_predictions(triples, self.class_set, self.folder / "predictions.png")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ErfSegError(f"device '{name}' is not known to torch; try cpu or cuda") from error
+
+
+def _load_state(folder: Path, recipe: Recipe, restart: bool) -> dict[str, Any]:
+    """Saved state of this recipe's run, empty if there is none."""
+    path = folder / STATE_FILE
+    if restart or not path.exists():
+        return {}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    changed = [k for k, v in recipe.to_dict().items() if state["recipe"].get(k) != v]
+    changed = [k for k in changed if k not in MAY_CHANGE]
+    if changed:
+        raise ErfSegError(
+            f"{folder} holds a run whose recipe differs in {', '.join(changed)}; "
+            "choose another --output, or --restart to overwrite it"
+        )
+    return state
+
+
+def _load_weights(net: nn.Module, path: str) -> None:
+    """Start from a checkpoint with tensors of the same names and shapes."""
+    _, tensors = load_checkpoint(path)
+    own = net.state_dict()
+    misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
+    if misfits:
+        raise ErfSegError(
+            f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
+        )
+    net.load_state_dict(tensors, strict=False)
+
+
+def _spread(labelled: LabelledSet, count: int) -> list[int]:
+    """A few frame numbers, evenly over the set."""
+    n = len(labelled.frames)
+    return sorted({round(i * (n - 1) / max(1, count - 1)) for i in range(count)})
