@@ -26,6 +26,10 @@ class StageClock:
         self._last = time.perf_counter()
         self.stages_ms: dict[str, float] = {}
 
+    def restart(self) -> None:
+        """Start the next stage here; what lies before it was timed by others."""
+        self._last = time.perf_counter()
+
     def lap(self, stage: str) -> None:
         """End `stage` here and start the next."""
         now = time.perf_counter()

@@ -1,0 +1,288 @@
+"""The node: a lifecycle and parameters around the pipeline.
+
+    ros2 run erf_seg_ros segmentation_node --ros-args -p model:=dg4 -r image:=/camera/image_raw
+
+Topics, parameters and what they mean are listed in the README.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+
+from erf_seg_core.errors import ErfSegError
+
+from .camera import Camera
+from .diagnostics import diagnostic_name, to_status
+from .health import CameraHealth, Level, Verdict
+from .parameters import (
+    Applies,
+    Settings,
+    change_refusal,
+    declare_class_parameters,
+    declare_parameters,
+    parameter_values,
+    read_settings,
+    undeclare_class_parameters,
+)
+from .pipeline import Pipeline
+
+NODE_NAME = "segmentation"
+CAMERAS = ("",)  # the only camera has no name, so that its topics have no prefix
+
+DIAGNOSTICS_PERIOD_S = 1.0
+GOODBYE_S = 0.7
+"""How long the frame in hand may take once the process is asked to end: people wait a second."""
+
+BAD_PARAMETER_STATUS = 2
+
+
+class SegmentationNode(LifecycleNode):
+    """Lifecycle node that labels camera images; see `Pipeline` for what happens to a frame."""
+
+    def __init__(self) -> None:
+        """Declare parameters and begin to publish diagnostics; the network waits for configure."""
+        super().__init__(NODE_NAME)
+        self._pipeline: Pipeline | None = None
+        self._settings: Settings | None = None
+        self._health: dict[str, CameraHealth] = {}
+        self._failure = ""
+        self._finalized = False
+        declare_parameters(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Not ROS time: a paused /clock is no reason to fall silent.
+        self.create_timer(
+            DIAGNOSTICS_PERIOD_S,
+            self._publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+
+    @property
+    def state_label(self) -> str:
+        """Lifecycle state, as `ros2 lifecycle get` names it."""
+        if self._finalized:
+            return "finalized"
+        if self._pipeline is None:
+            return "unconfigured"
+        return "active" if self._pipeline.running else "inactive"
+
+    def autostart(self) -> None:
+        """Configure and activate, unless the parameter says not to.
+
+        After a failure, which is logged, the node stays up so that it can be told better.
+        """
+        if not self.get_parameter("autostart").value:
+            self.get_logger().info("waiting to be configured (autostart is false)")
+        elif self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network and warm it up, create the outputs."""
+        started = time.perf_counter()
+        try:
+            self._settings = read_settings(self)
+            self._pipeline = self._build_pipeline(self._settings)
+        except Exception as error:  # out of memory, no driver, …: as an answer, not as the end
+            self._settings = None
+            undeclare_class_parameters(self)
+            return self._fail("cannot configure", error)
+        self._failure = ""
+        self.get_logger().info(
+            f"configured in {time.perf_counter() - started:.1f} s: {self._network_in_words()}"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and begin to label."""
+        try:
+            self._pipeline.start()
+        except Exception as error:
+            self._pipeline.stop()
+            return self._fail("cannot activate", error)
+        self._failure = ""
+        now = time.monotonic()
+        self._health = {c.name: CameraHealth(c.topic, now) for c in self._pipeline.cameras}
+        topics = ", ".join(camera.topic for camera in self._pipeline.cameras)
+        self.get_logger().info(f"active, labelling {topics}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and finish the frame in hand."""
+        self._pipeline.stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the network's memory and the topics back."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End for good, from whatever state."""
+        self._release()
+        self._finalized = True
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start over, unconfigured."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def finish(self) -> bool:
+        """Stop before the process ends; False if a frame is still in the network by then."""
+        return self._pipeline is None or self._pipeline.stop(timeout=GOODBYE_S)
+
+    def _build_pipeline(self, settings: Settings) -> Pipeline:
+        from erf_seg_core import load_segmenter  # imports PyTorch, see parameters._model_refusal
+
+        segmenter = load_segmenter(
+            settings.model,
+            device=settings.device,
+            engine=settings.engine,
+            input_size=settings.input_size,
+            threads=settings.threads,
+        )
+        segmenter.warm_up()
+        declare_class_parameters(self, segmenter.class_set)
+        cameras = [Camera(self, name, segmenter.class_set) for name in CAMERAS]
+        return Pipeline(
+            segmenter, cameras, lambda: self._settings, self.get_logger(), self._timing_name
+        )
+
+    def _release(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.stop()
+            self._pipeline.destroy()
+        self._pipeline = None
+        self._settings = None
+        self._health = {}
+        undeclare_class_parameters(self)
+
+    def _fail(self, what: str, error: Exception) -> TransitionCallbackReturn:
+        reason = (
+            str(error) if isinstance(error, ErfSegError) else f"{type(error).__name__}: {error}"
+        )
+        self._failure = f"{what}: {reason}"
+        self.get_logger().error(self._failure)
+        return TransitionCallbackReturn.FAILURE
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        in_use = set()
+        if self._pipeline is not None:
+            in_use.add(Applies.ON_CONFIGURE)
+            if self._pipeline.running:
+                in_use.add(Applies.ON_ACTIVATE)
+        changes = {p.name: p.value for p in parameters}
+        for name, value in changes.items():
+            old = self.get_parameter(name).value if self.has_parameter(name) else None
+            if refusal := change_refusal(name, old, value, in_use):
+                return SetParametersResult(successful=False, reason=refusal)
+        if self._settings is not None:
+            self._settings = Settings.from_values({**parameter_values(self), **changes})
+        return SetParametersResult(successful=True)
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray(status=[self._node_status(), *self._camera_statuses()])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _node_status(self) -> DiagnosticStatus:
+        values = {"lifecycle_state": self.state_label}
+        device = "none"
+        if self._pipeline is not None:
+            segmenter = self._pipeline.segmenter
+            device = segmenter.device
+            height, width = segmenter.input_size
+            values.update(
+                model=segmenter.info.model,
+                class_set=segmenter.class_set.name,
+                engine=segmenter.engine_name,
+                device=device,
+                input_size=f"{height}x{width}",
+            )
+        if self._failure:
+            verdict = Verdict(Level.ERROR, self._failure, values)
+        else:
+            verdict = Verdict(Level.OK, self.state_label, values)
+        return to_status(verdict, self._diagnostic_name("node"), device)
+
+    def _camera_statuses(self) -> list[DiagnosticStatus]:
+        """One status for each camera that frames are expected from at this moment."""
+        if self._pipeline is None or not self._pipeline.running:
+            return []
+        now = time.monotonic()
+        return [
+            to_status(
+                self._health[camera.name].judge(
+                    now, camera.counter.now(), self._settings.stale_after
+                ),
+                self._diagnostic_name(f"camera {camera.name}".rstrip()),
+                camera.topic,
+            )
+            for camera in self._pipeline.cameras
+        ]
+
+    def _timing_name(self, camera: str) -> str:
+        return self._diagnostic_name(f"timing {camera}".rstrip())
+
+    def _diagnostic_name(self, task: str) -> str:
+        return diagnostic_name(self.get_namespace(), self.get_name(), task)
+
+    def _network_in_words(self) -> str:
+        segmenter = self._pipeline.segmenter
+        height, width = segmenter.input_size
+        return (
+            f"{segmenter.info.model} ({segmenter.class_set.name}) at {height}×{width} "
+            f"with {segmenter.engine_name} on {segmenter.device}"
+        )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until Ctrl-C, SIGTERM or a ROS shutdown; 2 for unusable start parameters."""
+    # rclpy passes signals on to the handler that it finds. With this one, SIGTERM also ends a
+    # configure that runs before the executor does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(args=args)
+    node = None
+    status = 0
+    try:
+        node = SegmentationNode()
+        node.autostart()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ParameterException as error:
+        get_logger(NODE_NAME).fatal(f"cannot start: {error}")
+        status = BAD_PARAMETER_STATUS
+    _end(node)
+    return status
+
+
+def _end(node: SegmentationNode | None) -> None:
+    """Leave no thread behind; a second Ctrl-C meanwhile changes nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    finished = node is None or node.finish()
+    rclpy.try_shutdown()
+    if not finished:
+        # Python would tear down the interpreter under the network's feet and crash.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

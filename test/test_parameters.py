@@ -1,0 +1,145 @@
+"""Declarations and checks of the node's parameters."""
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.parameter import Parameter
+
+from erf_seg_core.class_sets import load_class_set
+from erf_seg_core.errors import ErfSegError
+from erf_seg_ros.parameters import (
+    SPECS,
+    Applies,
+    Settings,
+    change_refusal,
+    declare_class_parameters,
+    declare_parameters,
+    read_settings,
+    undeclare_class_parameters,
+)
+
+DEFAULTS = {spec.name: spec.default for spec in SPECS}
+SPECS_BY_NAME = {spec.name: spec for spec in SPECS}
+
+
+@pytest.fixture
+def make_node(ros_domain_id):
+    """Node with the parameters declared and `values` given at its start."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+
+    def make(**values):
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = rclpy.create_node("test", context=context, parameter_overrides=overrides)
+        declare_parameters(node)
+        return node
+
+    yield make
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_every_parameter_is_described(spec):
+    descriptor = spec.descriptor()
+    assert len(descriptor.description) > 20
+    assert descriptor.read_only == (spec.name == "autostart")
+    if spec.choices:
+        assert all(choice in descriptor.additional_constraints for choice in spec.choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("device", "cpu"),
+        ("device", "cuda:1"),
+        ("engine", "onnxruntime"),
+        ("threads", 2),
+        ("input_size", [512, 1024]),
+        ("input_size", [0, 0]),
+        ("label_size", [17, 33]),
+        ("transport", "compressed"),
+        ("input_reliability", "reliable"),
+        ("input_depth", 1),
+        ("overlay_alpha", 1.0),
+        ("stale_after", 0.5),
+        ("autostart", False),
+    ],
+)
+def test_good_values_are_taken(name, good):
+    assert SPECS_BY_NAME[name].refusal(good) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "reason"),
+    [
+        ("model", "dg5", "dg4"),
+        ("model", "/nowhere/weights.safetensors", "/nowhere/weights.safetensors"),
+        ("device", "gpu", "cuda"),
+        ("engine", "tensorflow", "onnxruntime"),
+        ("threads", -1, "0 to 256"),
+        ("input_size", [512], "[height, width]"),
+        ("input_size", [512, 1022], "multiples of 8"),
+        ("input_size", [512, 0], "must be"),
+        ("label_size", [-1, 10], "must be"),
+        ("label_size", [100_000, 10], "16384"),
+        ("transport", "theora", "compressed"),
+        ("input_reliability", "maybe", "best_effort"),
+        ("input_depth", 0, "1 to 100"),
+        ("overlay_alpha", 1.5, "0.0 to 1.0"),
+    ],
+)
+def test_bad_values_are_refused_with_name_and_reason(name, bad, reason):
+    refusal = SPECS_BY_NAME[name].refusal(bad)
+    assert refusal.startswith(name)
+    assert reason in refusal
+
+
+def test_settings_have_none_for_the_networks_own_choice():
+    settings = Settings.from_values(DEFAULTS)
+    assert (settings.threads, settings.input_size, settings.label_size) == (None, None, None)
+    given = Settings.from_values(
+        {**DEFAULTS, "threads": 2, "input_size": [64, 96], "label_size": [1, 2]}
+    )
+    assert (given.threads, given.input_size, given.label_size) == (2, (64, 96), (1, 2))
+
+
+def test_what_is_in_use_cannot_change_but_may_be_set_to_the_same():
+    in_use = {Applies.ON_CONFIGURE}
+    assert "clean the node up" in change_refusal("device", "cpu", "auto", in_use)
+    assert change_refusal("device", "cpu", "cpu", in_use) is None
+    assert change_refusal("input_size", [0, 0], (0, 0), in_use) is None
+    assert change_refusal("transport", "raw", "compressed", in_use) is None
+    assert change_refusal("overlay_alpha", 0.5, 0.7, {*Applies}) is not None
+    assert change_refusal("overlay_alpha", 0.5, 0.7, {Applies.ON_ACTIVATE}) is None
+    assert change_refusal("use_sim_time", False, True, {*Applies}) is None
+
+
+def test_values_of_wrong_type_or_range_end_the_start(make_node):
+    for bad in ({"threads": "many"}, {"overlay_alpha": 2.0}, {"autostart": 1}):
+        with pytest.raises(ParameterException):
+            make_node(**bad)
+
+
+def test_bad_values_at_the_start_are_all_named(make_node):
+    node = make_node(engine="abacus", device="gpu")
+    with pytest.raises(ErfSegError, match=r"device 'gpu'.*engine 'abacus'"):
+        read_settings(node)
+
+
+def test_class_parameters_are_read_only_and_change_with_the_model(make_node):
+    node = make_node()
+    for name in ("camvid11", "cityscapes19"):
+        class_set = load_class_set(name)
+        declare_class_parameters(node, class_set)
+        assert list(node.get_parameter("class_names").value) == list(class_set.names)
+        red, green, blue = class_set.colors[3]
+        assert node.get_parameter("class_colors").value[3] == f"#{red:02x}{green:02x}{blue:02x}"
+        refused = node.set_parameters([Parameter("class_names", value=["x"])])[0]
+        assert not refused.successful
+        assert node.describe_parameter("class_names").read_only
+        undeclare_class_parameters(node)
+        assert not node.has_parameter("class_colors")
+    undeclare_class_parameters(node)
