@@ -10,9 +10,12 @@ def image_topic(node: Node, camera: str, transport: str) -> str:
 
     As with image_transport, remapping `image` moves `image/compressed` along; remapping
     `image/compressed` itself works too, since creating a subscription applies the rules again.
+    A topic that already ends in the transport is taken as it is.
     """
     topic = node.resolve_topic_name(_input(camera, "image"))
-    return topic if transport == "raw" else f"{topic}/{transport}"
+    if transport == "raw" or topic.endswith(f"/{transport}"):
+        return topic
+    return f"{topic}/{transport}"
 
 
 def camera_info_topic(node: Node, camera: str) -> str:
