@@ -1,7 +1,6 @@
 """Installs the three packages; name, version, licence and maintainer are package.xml's."""
 
 import xml.etree.ElementTree as ElementTree
-from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -11,9 +10,9 @@ name = manifest.findtext("name")
 maintainer = manifest.find("maintainer")
 
 
-def files(pattern):
+def files(pattern: str) -> list[str]:
     """Return the files (not folders) that match, in an order that never changes."""
-    return sorted(path for path in glob(pattern) if Path(path).is_file())
+    return sorted(str(path) for path in Path().glob(pattern) if path.is_file())
 
 
 setup(

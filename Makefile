@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python >= 3.10 and nothing else: the rest lands in .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The first Python here that the ROS 2 wheels exist for; `make PYTHON=/path/to/python3 …` overrides.
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11 python3.10 python3.14; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
+
+VENV_BIN := $(CURDIR)/.venv/bin
+COLCON := $(VENV_BIN)/colcon
+RESULTS := build/erf_seg_ros
+
+# A sourced ROS 2 is of another version, perhaps another Python, than the wheels in .venv.
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH
+unexport ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION
+endif
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+# pytest and colcon write into pipes here; buffered, their progress would come all at the end.
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help bootstrap demo test lint clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap:  ## install what is missing into .venv
+	@$(PYTHON) scripts/bootstrap.py
+
+demo: bootstrap  ## play a bag through the node and write demo_out/ (BAG=path MODEL=name)
+	$(VENV_BIN)/erf_seg demo $(if $(BAG),--bag "$(BAG)") $(if $(MODEL),--model "$(MODEL)")
+
+lint: bootstrap  ## check style and formatting
+	$(VENV_BIN)/ruff check .
+	$(VENV_BIN)/ruff format --check .
+
+# colcon counts a run without a test as a success, hence the last step.
+test: lint  ## lint, colcon build, colcon test
+	$(COLCON) build --event-handlers console_direct+
+	@rm -f $(RESULTS)/pytest.xml
+	$(COLCON) test --event-handlers console_direct+ --return-code-on-test-failure \
+		--pytest-args " -ra" " --durations=10"; \
+	status=$$?; \
+	$(COLCON) test-result --verbose --test-result-base $(RESULTS) || status=1; \
+	$(VENV_BIN)/python scripts/count_tests.py $(RESULTS)/pytest.xml || status=1; \
+	exit $$status
+
+clean:  ## remove everything that make built
+	rm -rf .venv build install log demo_out
