@@ -160,11 +160,8 @@ def environment_inputs(accelerator: Accelerator) -> list[Path]:
 
 
 def project_inputs() -> list[Path]:
-    """Return what pip copies at install time; the Python files are used where they lie."""
-    names = ["setup.py", "setup.cfg", "pyproject.toml", "package.xml"]
-    folders = ("resource", "launch", "config")
-    copied = [path for folder in folders for path in sorted((ROOT / folder).glob("*"))]
-    return [ROOT / name for name in names] + [path for path in copied if path.is_file()]
+    """Return what pip reads at install time; all else is used where it lies."""
+    return [ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
 
 
 def fingerprint(files: list[Path], *facts: object) -> str:
