@@ -58,10 +58,11 @@ class LabelLoss(nn.Module):
 
     def _log_probability(self, logits: Tensor, targets: Tensor) -> Tensor:
         log_probability = F.log_softmax(logits, 1)
+        classes = log_probability[:, : self.num_classes]
         if not self.unions or not ((targets >= self.num_classes) & (targets != VOID_ID)).any():
-            return log_probability
+            return classes
         unions = [log_probability[:, list(u)].logsumexp(1, keepdim=True) for u in self.unions]
-        return torch.cat([log_probability[:, : self.num_classes], *unions], 1)
+        return torch.cat([classes, *unions], 1)
 
     def _hardest(self, loss: Tensor, known: Tensor) -> Tensor:
         """Mask of the pixels above the hardness bound, but at least `ohem_fraction` of them."""

@@ -1,0 +1,179 @@
+"""Data sets for training: what is found, what is refused, and what a view is."""
+
+import cv2
+import numpy as np
+import pytest
+from training_data import write_camvid
+
+from erf_seg_core.class_sets import VOID_ID, load_class_set
+from erf_seg_core.errors import ErfSegError
+from erf_seg_core.training.augment import random_view
+from erf_seg_core.training.dataset import TrainingImages, View, ViewOrder, Views
+from erf_seg_core.training.recipe import Augmentation, Source
+from erf_seg_core.training.sources import open_source, union_members
+
+CAMVID = load_class_set("camvid11")
+CITYSCAPES = load_class_set("cityscapes19")
+PLAIN = Augmentation(
+    crop=(48, 64), scale=(1, 1), flip=False, brightness=0, contrast=0, saturation=0, tint=0
+)
+
+
+def camvid(folder, **fields):
+    return open_source(Source("camvid", "camvid", **fields), CAMVID, folder)
+
+
+def test_camvid_pairs_ids_and_drives(tmp_path):
+    folder = write_camvid(tmp_path / "camvid", ids=12)
+    labelled = camvid(tmp_path)
+    image, targets = labelled.load(0)
+    assert (image.shape, targets.shape) == ((48, 64, 3), (48, 64))
+    raw = cv2.imread(str(folder / "train/labels/drive0_000.png"), -1)
+    assert np.array_equal(targets, np.where(raw == 11, VOID_ID, raw))
+    assert len(labelled.frames) == 6
+    assert {f.name[:6] for f in camvid(tmp_path, only=("drive1",)).frames} == {"drive1"}
+    assert {f.name[:6] for f in camvid(tmp_path, skip=("drive1",)).frames} == {"drive0"}
+
+
+def test_what_is_wrong_with_a_data_set_is_named(tmp_path):
+    with pytest.raises(ErfSegError, match="has no folders 'train/images'"):
+        camvid(tmp_path)
+    folder = write_camvid(tmp_path / "camvid")
+    with pytest.raises(ErfSegError, match="no image of split"):
+        camvid(tmp_path, only=("nothing",))
+
+    wrong_size = folder / "train/labels/drive0_002.png"
+    cv2.imwrite(str(wrong_size), np.zeros((40, 64), np.uint8))
+    with pytest.raises(
+        ErfSegError, match=r"drive0_002.png: the image is 64×48 but its label 64×40"
+    ):
+        TrainingImages([camvid(tmp_path)], 48, quiet=True)
+    cv2.imwrite(str(wrong_size), np.full((48, 64), 77, np.uint8))
+    with pytest.raises(ErfSegError, match=r"drive0_002.png: label ids \[77\]"):
+        TrainingImages([camvid(tmp_path)], 48, quiet=True)
+    (folder / "train/images/drive0_002.png").write_bytes(b"no image")
+    with pytest.raises(ErfSegError, match=r"cannot read image .*drive0_002.png"):
+        TrainingImages([camvid(tmp_path)], 48, quiet=True)
+    wrong_size.unlink()
+    with pytest.raises(ErfSegError, match="1 files have no label, for example drive0_002"):
+        camvid(tmp_path)
+
+
+def test_cityscapes_official_layout_and_ids(tmp_path):
+    for kind, name, pixel in (
+        ("leftImg8bit", "aachen_0_leftImg8bit.png", np.zeros((8, 4, 3), np.uint8)),
+        ("gtFine", "aachen_0_gtFine_labelIds.png", np.array([[7, 8, 33, 0]] * 8, np.uint8)),
+    ):
+        city = tmp_path / "cs" / kind / "train" / "aachen"
+        city.mkdir(parents=True)
+        cv2.imwrite(str(city / name), pixel)
+    labelled = open_source(Source("cityscapes", "cs"), CITYSCAPES, tmp_path)
+    assert labelled.load(0)[1][0].tolist() == [0, 1, 18, VOID_ID]
+    with pytest.raises(ErfSegError, match="'camvid11' is not that of a 'cityscapes'"):
+        open_source(Source("cityscapes", "cs"), CAMVID, tmp_path)
+    with pytest.raises(ErfSegError, match="val is missing"):
+        open_source(Source("cityscapes", "cs", split="val"), CITYSCAPES, tmp_path)
+
+
+def test_cityscapes_ids_are_the_official_ones():
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
+    from erf_seg_core.training.sources import CITYSCAPES_TRAIN_IDS
+
+    official = {x.id: x.trainId for x in labels if 0 <= x.trainId < 19}
+    assert official == CITYSCAPES_TRAIN_IDS
+
+
+def test_idd_lite_labels_are_unions_of_camvid_classes(tmp_path):
+    write_camvid(tmp_path / "idd", ids=7)
+    labelled = open_source(Source("idd_lite", "idd"), CAMVID, tmp_path)
+    assert set(np.unique(labelled.load(0)[1])) <= set(range(11, 18))
+    unions = [[CAMVID.names[i] for i in union] for union in union_members(CAMVID)]
+    assert unions[3] == ["car", "bicyclist"]
+    assert unions[2] == ["pedestrian", "bicyclist"]
+    with pytest.raises(ErfSegError, match="'cityscapes19' lacks"):
+        open_source(Source("idd_lite", "idd"), CITYSCAPES, tmp_path)
+
+
+def test_real_data_sets_open_and_every_label_is_known(data_dir):
+    sources = [
+        (Source("camvid", "camvid"), CAMVID, 367),
+        (Source("camvid", "camvid", split="val"), CAMVID, 101),
+        (Source("camvid", "camvid", only=("0006R0",)), CAMVID, 101),
+        (Source("idd_lite", "idd_lite"), CAMVID, 1403),
+        (Source("cityscapes", "cityscapes_sample"), CITYSCAPES, 4),
+    ]
+    for source, class_set, count in sources:
+        labelled = open_source(source, class_set, data_dir)
+        assert len(labelled.frames) == count
+        for i in (0, count // 2, count - 1):
+            labelled.load(i)
+
+
+def test_a_view_without_changes_is_the_image(tmp_path):
+    write_camvid(tmp_path / "camvid")
+    image, label = camvid(tmp_path).load(0)
+    view = random_view(image, label, 48, PLAIN, np.random.default_rng(0))
+    assert np.array_equal(view[0], image)
+    assert np.array_equal(view[1], label)
+
+
+def test_image_and_label_move_together():
+    """A label drawn as an image must stay on its own pixels through scale, crop and flip."""
+    rng = np.random.default_rng(0)
+    label = np.kron(rng.integers(0, 2, (12, 16)), np.ones((8, 8), int)).astype(np.uint8)
+    image = np.repeat(label[..., None] * 200, 3, 2)
+    settings = Augmentation(
+        crop=(64, 64), scale=(0.5, 2), brightness=0, contrast=0, saturation=0, tint=0
+    )
+    flipped = 0
+    for seed in range(20):
+        view, moved = random_view(image, label, 96, settings, np.random.default_rng(seed))
+        known = moved != VOID_ID
+        agree = (view[..., 0] > 100) == (moved == 1)
+        assert agree[known].mean() > 0.97
+        flipped += int(known.any())
+    assert flipped == 20
+
+
+def test_small_images_are_padded_with_void():
+    image, label = np.full((24, 32, 3), 90, np.uint8), np.zeros((24, 32), np.uint8)
+    view, moved = random_view(image, label, 24, PLAIN, np.random.default_rng(0))
+    assert view.shape == (48, 64, 3)
+    assert (moved == 0).sum() == pytest.approx(24 * 32, rel=0.1)
+    assert (moved == VOID_ID).sum() == 48 * 64 - (moved == 0).sum()
+
+
+def test_views_depend_on_their_key_only(tmp_path):
+    write_camvid(tmp_path / "camvid")
+    images = TrainingImages([camvid(tmp_path)], 48, quiet=True)
+    uncached = TrainingImages([camvid(tmp_path)], 48, keep=False, quiet=True)
+    settings = Augmentation(crop=(32, 40))
+    first = Views(images, 48, settings)[View(2, (1, 0, 5, 9))]
+    again = Views(uncached, 48, settings)[View(2, (1, 0, 5, 9))]
+    other = Views(images, 48, settings)[View(2, (1, 0, 5, 10))]
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert not (first[0] == other[0]).all()
+    eighth = Views(images, 48, settings, stride=8)[View(2, (1, 0, 5, 9))]
+    assert eighth[1].shape == (4, 5)
+    assert (eighth[1] == first[1][4::8, 4::8]).all()
+
+
+def test_an_epoch_is_the_same_however_it_is_cut():
+    repeats = np.array([1.0, 2.0, 0.5, 0.0] * 5)
+    one = ViewOrder(repeats, 8, 4, (1, 0))
+    whole = list(one.epoch(3))
+    assert list(one.epoch(3, first_step=1)) == whole[4:]
+    ranks = [list(ViewOrder(repeats, 8, 2, (1, 0), r, 2).epoch(3)) for r in range(2)]
+    assert [ranks[0][0], ranks[1][0], ranks[0][1], ranks[1][1]] == whole[:4]
+    shown = [view.index for part in whole for view in part]
+    assert not any(i % 4 == 3 for i in shown)
+    assert all(shown.count(i) >= 2 for i in range(1, 20, 4))
+    assert whole != list(one.epoch(4))
+
+
+def test_large_images_are_kept_no_larger_than_training_uses(tmp_path):
+    write_camvid(tmp_path / "camvid")
+    images = TrainingImages([camvid(tmp_path)], 24, quiet=True)
+    assert images[0][0].shape == (24, 32, 3)
+    assert images[0][1].shape == (24, 32)
+    assert images.pixels.sum() == 6 * 24 * 32

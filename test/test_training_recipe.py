@@ -1,0 +1,77 @@
+"""Recipes: checked, overridable, and the shipped ones load."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from training_data import tiny_recipe
+
+from erf_seg_core.errors import ErfSegError
+from erf_seg_core.training import load_recipe
+from erf_seg_core.training.plain_data import parse_assignments
+
+RECIPES = sorted((Path(__file__).parents[1] / "training" / "recipes").glob("*.yaml"))
+
+
+def load(tmp_path, assignments=(), **changes):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe(tmp_path, **changes)))
+    return load_recipe(path, assignments)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid(path):
+    recipe = load_recipe(path)
+    assert recipe.validation
+
+
+def test_every_value_can_be_overridden(tmp_path):
+    words = (
+        "--seed 7 --stages.0.augmentation.scale=[0.5,2] --stages.0.lr 5e-4 --data-root /x --cache"
+    )
+    recipe = load(tmp_path, parse_assignments(words.split()))
+    stage = recipe.stages[0]
+    assert (recipe.seed, recipe.data_root, recipe.cache) == (7, "/x", True)
+    assert (stage.lr, stage.augmentation.scale) == (5e-4, (0.5, 2.0))
+    assert stage.augmentation.crop == (32, 40)
+
+
+def test_a_block_can_be_added_from_the_command_line(tmp_path):
+    recipe = load(tmp_path, parse_assignments(["--stages.0.grouping", "{schedule: power}"]))
+    assert recipe.stages[0].grouping.schedule == "power"
+    recipe = load(tmp_path, parse_assignments(["--stages.0.grouping.hold", "0.3"]))
+    assert recipe.stages[0].grouping.hold == 0.3
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("--sede=1", "unknown key 'sede'; known here: model"),
+        ("--stages.0.epochs=many", "'stages.0.epochs' is 'many', not of type int"),
+        ("--stages.0.epochs=1.5", "'stages.0.epochs' is 1.5, not of type int"),
+        ("--stages.0.optimizer=sgd", "'stages.0.optimizer' is 'sgd'; it is one of adam, adamw"),
+        ("--stages.0.augmentation.crop=[30,40]", "crop must be made of multiples of 8"),
+        ("--stages.0.augmentation.crop=[32]", "needs 2 values, not 1"),
+        ("--stages.3.epochs=1", "'3' is not an index from 0 to 0"),
+        ("--stages.0.task=encoder", "the last one must be of task 'segment'"),
+        ("--stages.0.batch_size=0", "must be at least 1"),
+        ("--stages.0.ohem_fraction=0", "ohem_fraction must be in"),
+        ("--seed=true", "'seed' is True, not of type int"),
+        ("--model=dg5", "no model 'dg5'"),
+        ("--train.0.kind=kitti", "'train.0.kind' is 'kitti'; it is one of camvid"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, assignment, message):
+    with pytest.raises(ErfSegError, match=message.replace("[", r"\[")):
+        load(tmp_path, parse_assignments([assignment]))
+
+
+def test_missing_keys_and_words_without_dashes_are_named(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: dg4\nstages: [{}]\n")
+    with pytest.raises(ErfSegError, match="'train' is missing"):
+        load_recipe(path)
+    with pytest.raises(ErfSegError, match="'seed' is not of the form"):
+        parse_assignments(["seed", "3"])
+    with pytest.raises(ErfSegError, match="cannot read recipe"):
+        load_recipe(tmp_path / "absent.yaml")

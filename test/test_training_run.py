@@ -1,0 +1,263 @@
+"""Whole trainings on tiny data: the paper's procedure, resuming, several processes, failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from training_data import tiny_recipe, write_camvid
+
+from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint
+from erf_seg_core.errors import ErfSegError
+from erf_seg_core.grouping import FadingGroups
+from erf_seg_core.models import build_model
+from erf_seg_core.training import load_recipe, train
+from erf_seg_core.training import stage as stage_module
+from erf_seg_core.training.tasks import hidden_channels, recalibrate_norms
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_camvid(tmp_path / "camvid", "train")
+    write_camvid(tmp_path / "camvid", "val", count=3, seed=1)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def recipe_file(folder, **changes):
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe(folder, **changes)))
+    return path
+
+
+def run(folder, restart=False, **changes):
+    return train(load_recipe(recipe_file(folder, **changes)), restart=restart, quiet=True)
+
+
+def command(folder):
+    program = "import sys; from erf_seg_cli.main import main; sys.exit(main())"
+    return [sys.executable, "-c", program, "train", str(folder / "recipe.yaml")]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def tensors(checkpoint):
+    return load_checkpoint(checkpoint)[1]
+
+
+def largest_difference(a, b):
+    assert a.keys() == b.keys()
+    return max(float((a[k].float() - b[k].float()).abs().max()) for k in a)
+
+
+def test_it_learns_and_writes_everything_down(tmp_path):
+    data = tmp_path
+    write_camvid(data / "camvid", "train", ids=3)
+    write_camvid(data / "camvid", "val", count=3, ids=3, seed=1)
+    stage = {"epochs": 30, "lr": 5e-3, "ema": 0.8, "recalibrate_batches": 5, "warmup_steps": 5}
+    stage["grouping"] = {"schedule": "power", "hold": 0.4}
+    stage["augmentation"] = {"crop": [48, 64], "scale": [1, 1], "brightness": 0, "tint": 0}
+    checkpoint = run(data, model="dg4", stage=stage, dropout=[0, 0], validate_every=10)
+    net, info = build_from_checkpoint(checkpoint)
+    assert net.encoder.layers[-1].pw1.groups == 4
+    assert info.input_size == (48, 64)
+    assert info.metrics["val"]["miou"] > 0.4  # one class everywhere gives 0.11
+    assert info.metrics["training"]["epochs"] == 30
+    assert info.recipe["stages"][0]["grouping"]["schedule"] == "power"
+
+    lines = (checkpoint.parent / "log.csv").read_text().splitlines()
+    assert len(lines) == 31
+    assert lines[0].startswith("stage,task,epoch,step,lr,alpha,loss,minutes")
+    alphas = [float(line.split(",")[5]) for line in lines[1:]]
+    assert alphas == sorted(alphas, reverse=True)
+    assert alphas[-12:] == [0.0] * 12
+    scored = json.loads((checkpoint.parent / "metrics.json").read_text())
+    assert scored["val"]["miou"] == info.metrics["val"]["miou"]
+    assert cv2.imread(str(checkpoint.parent / "curves.png")).shape[0] > 100
+    # Three frames, each with image, truth and prediction at a height of 240.
+    assert cv2.imread(str(checkpoint.parent / "predictions.png")).shape[:2] == (720, 960)
+    assert list((checkpoint.parent / "tensorboard").iterdir())
+
+
+def test_the_papers_procedure_whole(data, monkeypatch):
+    """Classify with gradual grouping, encoder at 1/8, frozen encoder with decoder, then both."""
+    rng = np.random.default_rng(0)
+    for name in ("light", "dark"):
+        folder = data / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 128, (40, 40, 3)) + (100 if name == "light" else 0)
+            cv2.imwrite(str(folder / f"{i}.png"), pixels.astype(np.uint8))
+    views = {"crop": [32, 40], "scale": [1, 1]}
+    paper = {"epochs": 2, "batch_size": 3, "optimizer": "adam", "lr": 5e-4, "augmentation": views}
+    gradual = {"schedule": "linear", "hold": 0.5}
+    encoder_weights = []
+    original = stage_module.StageRun._end_epoch
+
+    def watch(self, bar):
+        encoder = self.training.net.encoder.state_dict()
+        encoder_weights.append({k: v.clone() for k, v in encoder.items() if "pw1.weight" in k})
+        original(self, bar)
+
+    monkeypatch.setattr(stage_module.StageRun, "_end_epoch", watch)
+    checkpoint = run(
+        data,
+        model="dg2s",
+        stages=[
+            {**paper, "task": "classify", "images": "pictures", "grouping": gradual},
+            {**paper, "task": "encoder"},
+            {**paper, "task": "segment", "freeze_epochs": 1},
+        ],
+    )
+    rows = (checkpoint.parent / "log.csv").read_text().splitlines()[1:]
+    assert [r.split(",")[1] for r in rows] == ["classify"] * 2 + ["encoder"] * 2 + ["segment"] * 2
+    # After stage 1 the convs are grouped; in the frozen epoch they do not move, then they do.
+    assert largest_difference(encoder_weights[3], encoder_weights[4]) == 0
+    assert largest_difference(encoder_weights[4], encoder_weights[5]) > 0
+    net, _ = build_from_checkpoint(checkpoint)
+    assert net.encoder.layers[-1].pw1.groups == 2
+    # Started again, the finished run is finished at once, and the same.
+    before = tensors(checkpoint)
+    assert largest_difference(before, tensors(train(_same_recipe(data), quiet=True))) == 0
+
+
+def _same_recipe(data):
+    return load_recipe(data / "recipe.yaml")
+
+
+def test_permuted_gradual_grouping_trains(data):
+    stage = {"epochs": 4, "grouping": {"schedule": "constant_linear", "permute": "magnitude"}}
+    net, _ = build_from_checkpoint(run(data, stage={**stage, "ema": 0.9}))
+    assert not any(isinstance(m, FadingGroups) for m in net.modules())
+
+
+def test_reordering_hidden_channels_keeps_the_zoo_networks_outputs():
+    from erf_seg_core.grouping import AlphaSchedule, GradualGrouping, densify
+
+    for name in ("dg4_star_light", "dg8_star", "dg2s"):
+        torch.manual_seed(0)
+        net = build_model(name, num_classes=5).eval()
+        targets = densify(net)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(module.weight, 0.5, 2)
+                torch.nn.init.normal_(module.running_mean)
+        places = hidden_channels(net)
+        assert 2 * len(places) == len(targets)
+        x = torch.rand(1, 3, 16, 24)
+        with torch.no_grad():
+            before = net(x)
+            almost_one = AlphaSchedule(0, 10**9)
+            moves = GradualGrouping(net, targets, almost_one, "magnitude", places).step()
+            assert moves
+            assert torch.allclose(net(x), before, atol=1e-4)
+
+
+def test_a_killed_run_goes_on_exactly(data):
+    """Kill -9 in mid-training, start again: the weights of a run that was never stopped."""
+    stage = {"epochs": 4, "batch_size": 2, "ema": 0.9}
+    stage["grouping"] = {"schedule": "constant_linear", "permute": "magnitude"}
+    common = {"stage": stage, "save_minutes": 0.0, "validate_every": 100}
+    whole = tensors(run(data, output=str(data / "whole"), **common))
+    recipe_file(data, output=str(data / "killed"), **common)
+    process = subprocess.Popen(command(data), env=environment(), stderr=subprocess.DEVNULL)
+    state = data / "killed" / "state.pt"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if state.exists() and torch.load(state, weights_only=True)["epoch"] >= 1:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    resumed = torch.load(state, weights_only=True)
+    assert 1 <= resumed["epoch"] < 4
+    checkpoint = train(_same_recipe(data), quiet=True)
+    assert largest_difference(whole, tensors(checkpoint)) == 0
+    logs = [(data / name / "log.csv").read_text() for name in ("whole", "killed")]
+    without_minutes = [[line.split(",")[:7] for line in log.splitlines()] for log in logs]
+    assert without_minutes[0] == without_minutes[1]
+
+
+def test_a_folder_of_another_recipe_is_not_overwritten(data):
+    run(data)
+    with pytest.raises(ErfSegError, match="differs in seed"):
+        run(data, seed=5)
+    run(data, seed=5, restart=True)
+
+
+def test_two_processes_train_as_one(data):
+    """Two gloo processes with one forward pass each equal one process with two."""
+    stage = {"epochs": 2, "batch_size": 4, "accumulate": 2, "lr": 1e-3}
+    stage["grouping"] = {"schedule": "linear"}
+    common = {"dropout": [0, 0], "validate_every": 100}
+    one = tensors(run(data, stage=stage, output=str(data / "one"), **common))
+    recipe_file(data, stage={**stage, "accumulate": 1}, output=str(data / "two"), **common)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    (data / "start.py").write_text(command(data)[2])
+    subprocess.run(
+        [*launch, str(data / "start.py"), *command(data)[3:]],
+        env=environment(),
+        check=True,
+        timeout=150,
+        capture_output=True,
+    )
+    two = tensors(data / "two" / "dg4_star_light.safetensors")
+    # Running statistics are those of the first process; biases in front of a norm have no
+    # gradient but rounding, which Adam scales up.
+    compared = {k for k in one if k.endswith("weight")}
+    start = build_model("dg4_star_light", 11).state_dict()
+    difference = largest_difference(*[{k: t[k] for k in compared} for t in (one, two)])
+    moved = largest_difference(*[{k: t[k] for k in compared} for t in (one, start)])
+    assert difference < 1e-3
+    assert moved > 0.1
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(data):
+    with pytest.raises(ErfSegError, match=r"the loss is (nan|inf) at step .* try a lower lr"):
+        run(data, stage={"epochs": 50, "lr": 1e30, "optimizer": "adam"})
+
+
+def test_a_model_without_groups_cannot_be_grouped_gradually(data):
+    with pytest.raises(ErfSegError, match="'d_star_light' has no grouped convolutions"):
+        run(data, model="d_star_light", stage={"grouping": {}})
+
+
+def test_distillation_and_starting_weights(data):
+    teacher = run(data, model="d_star_light", output=str(data / "teacher"))
+    distillation = {"teacher": str(teacher), "weight": 2.0, "temperature": 2.0}
+    student = run(data, stage={"distillation": distillation, "ohem_fraction": 0.5})
+    start = tensors(student)
+    again = run(data, init=str(student), output=str(data / "on"), stage={"epochs": 1, "lr": 1e-9})
+    weights = {k for k in start if k.endswith("weight")}
+    new = tensors(again)
+    assert largest_difference({k: start[k] for k in weights}, {k: new[k] for k in weights}) < 1e-5
+    with pytest.raises(ErfSegError, match="does not fit this recipe's model"):
+        run(data, init=str(teacher), output=str(data / "misfit"))
+
+
+def test_recalibrated_norms_hold_the_statistics_of_the_batches():
+    net = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.5))
+    batches = [torch.randn(4, 2, 8, 8) * 3 + 5 for _ in range(3)]
+    recalibrate_norms(net, iter(batches))
+    mean = torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0)
+    assert torch.allclose(net[0].running_mean, mean, atol=1e-5)
+    assert net[0].momentum == 0.1
+    assert not net[0].training
