@@ -94,6 +94,17 @@ def test_idd_lite_labels_are_unions_of_camvid_classes(tmp_path):
         open_source(Source("idd_lite", "idd"), CITYSCAPES, tmp_path)
 
 
+def test_synthetic_drives_give_labelled_frames_of_several_streets():
+    source = Source("synthetic", drives=2, frames=3, seed=4, size=(48, 64))
+    labelled = open_source(source, CAMVID, ".")
+    assert [f.name for f in labelled.frames] == ["synthetic 4/0", "synthetic 4/1", "synthetic 5/0"]
+    image, targets = labelled.load(2)
+    assert (image.shape, targets.shape) == ((48, 64, 3), (48, 64))
+    assert len(np.unique(targets)) > 3
+    assert np.array_equal(labelled.load(2)[0], image)
+    assert not np.array_equal(labelled.load(0)[0], image)
+
+
 def test_real_data_sets_open_and_every_label_is_known(data_dir):
     sources = [
         (Source("camvid", "camvid"), CAMVID, 367),

@@ -29,9 +29,10 @@ class Source:
     only: tuple[str, ...] = ()  # file-name prefixes to keep, for example one drive
     skip: tuple[str, ...] = ()  # file-name prefixes to leave out
     repeat: float = 1.0  # how often an epoch shows each image
-    frames: int = 400  # of the synthetic drive
-    seed: int = 0  # of the synthetic drive
-    size: tuple[int, int] = (360, 480)  # of the synthetic drive, (height, width)
+    drives: int = 20  # synthetic: how many streets, each with its own light and weather
+    frames: int = 400  # synthetic: of all drives together, one second apart
+    seed: int = 0  # synthetic: of the first drive
+    size: tuple[int, int] = (360, 480)  # synthetic: (height, width)
 
 
 @dataclass(frozen=True)

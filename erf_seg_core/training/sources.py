@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -168,16 +169,17 @@ def _refuse_unpaired(folder: Path, images: Mapping[str, Path], labels: Mapping[s
 def _synthetic_frames(source: Source) -> list[Frame]:
     from ..synthetic import SyntheticDrive  # drawing is only needed by recipes that use it
 
-    drive = SyntheticDrive(seed=source.seed, size=source.size)
+    @lru_cache(maxsize=1)
+    def drive(seed: int) -> SyntheticDrive:
+        return SyntheticDrive(seed=seed, size=source.size, rate_hz=1.0)
 
-    def frame(index: int) -> Frame:
-        def load() -> tuple[np.ndarray, np.ndarray]:
-            drawn = drive.frame(index)
-            return drawn.image_bgr, drawn.labels
+    def load(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = drive(seed).frame(index)
+        return drawn.image_bgr, drawn.labels
 
-        return Frame(f"synthetic {source.seed}/{index}", load)
-
-    return [frame(i) for i in range(source.frames)]
+    per_drive = -(-source.frames // source.drives)
+    places = [(source.seed + i // per_drive, i % per_drive) for i in range(source.frames)]
+    return [Frame(f"synthetic {s}/{i}", partial(load, s, i)) for s, i in places]
 
 
 def _lookup(known: Mapping[int, int]) -> np.ndarray:
