@@ -76,7 +76,7 @@ def build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
     parser.set_defaults(run_command=None)
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name in names:
-        module = _load_command(name)
+        module = load_command(name)
         command = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run_command=module.run)
@@ -91,7 +91,8 @@ def _modules_needed(arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def _load_command(name: str) -> ModuleType:
+def load_command(name: str) -> ModuleType:
+    """Return the module of a subcommand."""
     return importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
 
 
