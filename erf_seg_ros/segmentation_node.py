@@ -7,10 +7,12 @@ Topics, parameters and what they mean are listed in the README.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -21,6 +23,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 
 from erf_seg_core.errors import ErfSegError
 
@@ -45,6 +48,9 @@ CAMERAS = ("",)  # the only camera has no name, so that its topics have no prefi
 DIAGNOSTICS_PERIOD_S = 1.0
 GOODBYE_S = 0.7
 """How long the frame in hand may take once the process is asked to end: people wait a second."""
+
+SIGNAL_LATENCY_S = 0.1
+"""How long a signal may wait for the executor to look up when nothing arrives."""
 
 BAD_PARAMETER_STATUS = 2
 
@@ -140,9 +146,10 @@ class SegmentationNode(LifecycleNode):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def finish(self) -> bool:
-        """Stop before the process ends; False if a frame is still in the network by then."""
-        return self._pipeline is None or self._pipeline.stop(timeout=GOODBYE_S)
+    def finish(self) -> None:
+        """Stop before the process ends, but wait only so long for the frame in the network."""
+        if self._pipeline is not None:
+            self._pipeline.stop(timeout=GOODBYE_S)
 
     def _build_pipeline(self, settings: Settings) -> Pipeline:
         from erf_seg_core import load_segmenter  # imports PyTorch, see parameters._model_refusal
@@ -249,40 +256,47 @@ class SegmentationNode(LifecycleNode):
         )
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C, SIGTERM or a ROS shutdown; 2 for unusable start parameters."""
-    # rclpy passes signals on to the handler that it finds. With this one, SIGTERM also ends a
-    # configure that runs before the executor does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(args=args)
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the node until Ctrl-C or SIGTERM, then end the process.
+
+    The exit status is 0, or 2 for unusable start parameters.
+    """
+    # rclpy's own handlers would shut the context down under the frame in hand. Python's run
+    # between two rounds of the executor, and during a configure that precedes them.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    status = _run()
+    gc.collect()  # rclpy objects refer to each other; DDS says goodbye once they are gone
+    rclpy.try_shutdown()
+    sys.stdout.flush()
+    # What is left is to unload PyTorch, which takes Python up to a second on a busy machine, and
+    # which crashes if a frame is still in the network.
+    os._exit(status)
+
+
+def _run() -> int:
+    """Spin the node until a signal, and leave no thread behind; returns the exit status."""
     node = None
-    status = 0
     try:
         node = SegmentationNode()
         node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        while True:
+            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        return 0
     except ParameterException as error:
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
-        status = BAD_PARAMETER_STATUS
-    _end(node)
-    return status
-
-
-def _end(node: SegmentationNode | None) -> None:
-    """Leave no thread behind; a second Ctrl-C meanwhile changes nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    finished = node is None or node.finish()
-    rclpy.try_shutdown()
-    if not finished:
-        # Python would tear down the interpreter under the network's feet and crash.
-        sys.stdout.flush()
-        os._exit(0)
+        return BAD_PARAMETER_STATUS
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not disturb the goodbye
+        if node is not None:
+            node.finish()
+            node.destroy_node()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,6 @@
 import os
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ def data_dir():
     return Path(folder)
 
 
-@pytest.fixture
-def ros_domain_id(monkeypatch):
-    """A ROS domain that no other test on this machine uses; child processes inherit it."""
+@contextmanager
+def free_ros_domain():
+    """Claim a ROS domain that no other test on this machine uses."""
     for domain in range(1, 100):
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -25,8 +26,23 @@ def ros_domain_id(monkeypatch):
         except OSError:
             lock.close()
             continue
-        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-        yield domain
-        lock.close()
+        with lock:
+            yield domain
         return
     pytest.fail("no free ROS domain on this machine")
+
+
+@pytest.fixture
+def ros_domain_id(monkeypatch):
+    """A ROS domain of this test's own; child processes inherit it."""
+    with free_ros_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        yield domain
+
+
+@pytest.fixture(scope="module")
+def module_ros_domain_id():
+    """A ROS domain of this test module's own, for a node that several tests share."""
+    with free_ros_domain() as domain, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(domain))
+        yield domain
