@@ -12,6 +12,15 @@ from .kit import Kit, Piece
 from .labels import BUILDING
 from .mesh import UP
 
+_AWNINGS = (
+    (0.2, 0.2, 0.9),
+    (0.35, 0.75, 0.3),
+    (0.9, 0.4, 0.2),
+    (1, 1, 1),
+    (0.3, 0.8, 1),
+    (0.2, 0.2, 0.2),
+)
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -196,7 +205,7 @@ def _flat_roof(piece: Piece, kit: Kit, plot: Plot, top: float, tint: Sequence[fl
 
 
 def _awning(piece: Piece, kit: Kit, rng: np.random.Generator, plot: Plot, height: float) -> None:
-    tint = rng.uniform(0.15, 1.0, 3)
+    tint = rng.uniform(0.25, 0.9) * np.array(_AWNINGS[int(rng.integers(len(_AWNINGS)))])
     start = plot.corner + plot.front * 1.1 + plot.right * 0.4 + (height - 0.45) * UP
     width = (plot.width - 0.8) * plot.right
     piece.solid.quad(

@@ -132,14 +132,13 @@ class SyntheticDrive:
         half_height = self.camera.height / 2 / self.camera.fy
         low = half_height * reach * rng.uniform(0.86, 0.97)
         near = 0.6
-        x = np.linspace(-1.1, 1.1, 9)
-        crown = low + 0.07 * (x / 1.1) ** 2
-        edge = np.stack([x, crown, np.full(9, reach)], axis=1)
-        close = np.array([[1.1, low - 0.05, near], [-1.1, low - 0.05, near]])
+        x = np.linspace(-1.0, 1.0, 15)
+        # all at one height, so that its depth is exact; the leading edge is rounded
+        edge = np.stack([x, np.full(15, low), reach - 0.35 * np.abs(x) ** 3], axis=1)
+        close = np.array([[1.0, low, near], [-1.0, low, near]])
         builder = MeshBuilder()
         builder.begin()
         tint = np.array([0.5, 0.5, 0.5]) * rng.uniform(0.2, 1.6)
-        edge[:, 1] = low  # planar, so that its depth is exact
         builder.face(
             [np.concatenate([edge, close])],
             self._kit.material("plain"),
@@ -156,7 +155,7 @@ class SyntheticDrive:
 
 def _moved(mesh: Mesh, x: float, y: float) -> Mesh:
     """Shift the shape but not its texture, so that it does not seem to travel with us."""
-    return replace(mesh, vertices=mesh.vertices + [x, y, 0.0])
+    return replace(mesh, vertices=mesh.vertices + np.array([x, y, 0.0]))
 
 
 def _mounted(mesh: Mesh, pose: CameraPose) -> Mesh:

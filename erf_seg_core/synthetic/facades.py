@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from .textures import TILE, brick, noise, stone, stucco
+from .textures import TILE, brick, stone, stucco
 
 HALF = TILE // 2
 TRIMS = ((225, 230, 232), (200, 208, 212), (70, 74, 80), (52, 58, 66), (150, 168, 182))
@@ -15,6 +16,18 @@ SHOP_COLORS = (
     (40, 40, 150), (110, 60, 20), (40, 90, 30), (30, 30, 34), (30, 110, 190), (150, 120, 30),
     (190, 190, 195), (60, 30, 90), (25, 150, 200), (90, 80, 75),
 )  # fmt: skip
+WORDS = (
+    "CAFE",
+    "Bakery",
+    "BOOKS",
+    "Pharmacy",
+    "Flowers",
+    "BANK",
+    "Tailor",
+    "NEWS",
+    "Deli",
+    "Optics",
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ def shop_front(rng: np.random.Generator) -> np.ndarray:
         _lettering(canvas, rng, fascia, bright=sum(color) < 330)
     edges = np.linspace(10, TILE - 10, int(rng.integers(3, 6))).astype(int)
     door = int(rng.integers(len(edges) - 1))
-    for index, (x0, x1) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for index, (x0, x1) in enumerate(itertools.pairwise(edges)):
         bottom = TILE - 8 if index == door else riser
         _pane(canvas, rng, x0 + 4, fascia + 12, x1 - 4, bottom, display=rng.random() < 0.75)
     return canvas
@@ -171,7 +184,7 @@ def _pane(
     height, width = y1 - y0, x1 - x0
     if height < 2 or width < 2:
         return
-    ramp = np.linspace(rng.uniform(55, 150), rng.uniform(18, 50), height)[:, None, None]
+    ramp = np.linspace(rng.uniform(60, 190), rng.uniform(25, 85), height)[:, None, None]
     area = ramp * np.array([1.08, 1.02, 0.95]) * np.ones((1, width, 1))
     if display:
         for _ in range(6):
@@ -190,20 +203,13 @@ def _pane(
 
 def _lettering(canvas: np.ndarray, rng: np.random.Generator, fascia: int, bright: bool) -> None:
     color = (225, 230, 235, 0) if bright else (30, 25, 25, 0)
-    x = int(rng.integers(10, 70))
-    while x < TILE - 40:
-        width = int(rng.integers(6, 20))
-        height = int(fascia * rng.uniform(0.3, 0.55))
-        top = (fascia - height) // 2
-        if rng.random() < 0.8:
-            cv2.rectangle(canvas, (x, top), (x + width, top + height), color, 1 + int(width > 12))
-        x += width + int(rng.integers(3, 8))
+    word = WORDS[rng.integers(len(WORDS))]
+    font = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)[rng.integers(2)]
+    (width, height), _ = cv2.getTextSize(word, font, 1.0, 2)
+    scale = min(0.5 * fascia / height, 0.8 * TILE / width)
+    place = (int(rng.integers(8, 20)), int(fascia / 2 + height * scale / 2))
+    cv2.putText(canvas, word, place, font, scale, color, 2, cv2.LINE_AA)
 
 
 def _scale(area: np.ndarray, factor: float) -> None:
     area[..., :3] = np.clip(area[..., :3] * factor, 0, 255)
-
-
-def grime(rng: np.random.Generator) -> np.ndarray:
-    """Large-scale weathering, float32 TILE×TILE around 1, for whole streets."""
-    return 1 + 0.07 * noise(rng, 1.5)

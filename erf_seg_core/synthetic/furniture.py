@@ -78,7 +78,7 @@ def add_sign(
 ) -> None:
     """A traffic sign on a post, its front along the unit vector `facing`."""
     height = rng.uniform(2.1, 2.8)
-    size = rng.uniform(0.3, 0.45)
+    size = rng.uniform(0.3, 0.52)
     _post(piece, kit, anchor, height + size, 0.08, 0.08, (0.5, 0.5, 0.5))
     center = anchor + (height + size * 0.4) * UP + 0.06 * facing
     kind = rng.choice(["ban", "order", "warning", "plate", "direction", "stop"])

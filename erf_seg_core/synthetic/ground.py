@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -250,7 +251,7 @@ def _kerb_face(piece: Piece, kit: Kit, side: int, s0: float, s1: float) -> None:
     """The low vertical side of the kerb, in straight pieces along the bend."""
     d = side * kit.layout.kerb(side)
     edges = kit.road.ground(np.linspace(s0, s1, max(2, int((s1 - s0) / 5) + 1)), d)
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         start, end = (a, b) if side > 0 else (b, a)
         piece.solid.quad(
             start, end - start, KERB_HEIGHT_M * UP, kit.material("plain"),

@@ -98,6 +98,13 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
     return Mesh(**merged)
 
 
+def upright(flat: np.ndarray, depth: float = 0.0) -> np.ndarray:
+    """Points (x, z) as points (x, depth, z)."""
+    points = np.empty((len(flat), 3))
+    points[:, 0], points[:, 1], points[:, 2] = flat[:, 0], depth, flat[:, 1]
+    return points
+
+
 class MeshBuilder:
     """Collects faces; `begin` opens the group that the following ones belong to."""
 
@@ -132,7 +139,7 @@ class MeshBuilder:
         two_sided: bool = False,
         layer: int = LAYER_STANDING,
     ) -> None:
-        """Add a planar face; `right` and `up` are unit vectors along the texture's rows and columns.
+        """Add a planar face; unit vectors `right` and `up` run along its texture.
 
         The outward normal is right × up. `tile_size` overrides the metres that one tile spans.
         """

@@ -9,7 +9,7 @@ import numpy as np
 
 from .atlas import Atlas, Material
 from .labels import BICYCLIST, PEDESTRIAN
-from .mesh import UP, MeshBuilder
+from .mesh import UP, MeshBuilder, upright
 
 _X = np.array([1.0, 0, 0])
 _ORIGIN = np.zeros(3)
@@ -109,7 +109,7 @@ class _Figure:
     def draw(self, builder: MeshBuilder) -> None:
         """Add all parts, far to near."""
         for _, contours, tint in sorted(self.parts, key=lambda part: -part[0]):
-            solid = [np.insert(c, 1, 0.0, axis=1) for c in contours]
+            solid = [upright(c) for c in contours]
             builder.face(solid, self.material, tint, self.label, origin=_ORIGIN, right=_X, up=UP)
 
     def _add(self, depth: float, contours: list[np.ndarray], tint: Sequence[float]) -> None:
@@ -156,9 +156,10 @@ def draw_cyclist(
     for f in (-0.52, 0.52):
         figure.wheel((f, 0, 0.34), 0.34, (0.07, 0.07, 0.07))
     seat, pedals, bar = (-0.2, 0, 0.86), (-0.05, 0, 0.30), (0.42, 0, 0.98)
-    for a, b in (((-0.52, 0, 0.34), pedals), (pedals, seat), (pedals, (0.38, 0, 0.75)),
-                 (seat, (0.38, 0, 0.75)), ((0.52, 0, 0.34), bar), ((-0.52, 0, 0.34), seat)):  # fmt: skip
-        figure.limb(a, b, 0.045, 0.045, steel)
+    hub, axle, fork = (-0.52, 0, 0.34), (0.52, 0, 0.34), (0.38, 0, 0.75)
+    tubes = ((hub, pedals), (pedals, seat), (pedals, fork), (seat, fork), (axle, bar), (hub, seat))
+    for start, end in tubes:
+        figure.limb(start, end, 0.045, 0.045, steel)
     figure.limb((0.42, -0.28, 1.0), (0.42, 0.28, 1.0), 0.04, 0.04, (0.1, 0.1, 0.1))
     hip, shoulder = (-0.18, 0, 0.95), (0.16, 0, 1.42)
     for side in (1, -1):

@@ -22,7 +22,7 @@ _FARTHEST_PX = 60000.0  # keeps fixed-point vertices within 32 bits
 
 @dataclass(frozen=True)
 class Painted:
-    """Which face each pixel shows, and those faces' planes and texture frames in the camera frame."""
+    """Which face each pixel shows, with the faces' planes and texture axes in the camera frame."""
 
     numbers: np.ndarray  # int32 H×W, 0 = sky, k = face k − 1 of the arrays below
     faces: np.ndarray  # int64 K, index into the mesh

@@ -56,7 +56,7 @@ class Road:
         return np.array([-np.sin(heading), np.cos(heading), 0.0])
 
     def _extend(self, end: float) -> None:
-        """Integrate from the fixed start, so that a longer table repeats the shorter one exactly."""
+        """Integrate from the fixed start: a longer table repeats the shorter one exactly."""
         self._grid = np.arange(-_BEHIND_M, end + 2 * _STEP_M, _STEP_M)
         heading = self.heading(self._grid[:-1] + _STEP_M / 2)
         steps = _STEP_M * np.stack([np.cos(heading), np.sin(heading)], axis=1)

@@ -15,7 +15,7 @@ _NOISE_TILE = 768
 class Sensor:
     """One camera's habits."""
 
-    exposure: float
+    brightness: float  # mean that the automatic exposure aims at, 0…1
     contrast: float
     white_balance: tuple[float, float, float]
     vignette: float  # share of light lost in the corners
@@ -29,8 +29,8 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
     """Draw a camera, from crisp to cheap."""
     balance = rng.normal(1, 0.035, 3)
     return Sensor(
-        exposure=float(np.exp(rng.normal(0, 0.16))),
-        contrast=float(rng.uniform(0.9, 1.3)),
+        brightness=float(rng.uniform(0.30, 0.50)),
+        contrast=float(rng.uniform(0.85, 1.35)),
         white_balance=tuple((balance / balance.mean()).tolist()),
         vignette=float(rng.uniform(0, 0.35)),
         noise=float(rng.uniform(0.8, 5.0)),
@@ -43,9 +43,13 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
 def expose(
     color: np.ndarray, numbers: np.ndarray, sensor: Sensor, rng: np.random.Generator
 ) -> np.ndarray:
-    """Turn light (float32 H×W×3, around 0…1) into the uint8 picture; `numbers` tell the edges."""
+    """Turn light (float32 H×W×3, around 0…1) into the uint8 picture.
+
+    `numbers` are the painted faces: 0 is the sky, and where they change there is an edge.
+    """
     height, width = numbers.shape
-    gain = np.array(sensor.white_balance, np.float32) * np.float32(sensor.exposure * 255)
+    exposure = _automatic_exposure(color, numbers, sensor.brightness)
+    gain = np.array(sensor.white_balance, np.float32) * np.float32(exposure * 255)
     color *= _vignette(height, width, sensor.vignette)[..., None]
     color *= gain
     picture = np.clip(color, 0, 255, out=color).astype(np.uint8)
@@ -83,11 +87,21 @@ def add_rain(
     color += cv2.blur(streaks, (1, 5)).astype(np.float32)[..., None] * np.float32(0.14 / 255)
 
 
+def _automatic_exposure(color: np.ndarray, numbers: np.ndarray, aim: float) -> float:
+    """Gain that brings the street (the sky counts a quarter) to the brightness aimed at.
+
+    Only part of the way, so that a dark evening stays darker than noon.
+    """
+    sample, sky = color[4::8, 4::8].mean(axis=2), numbers[4::8, 4::8] == 0
+    mean = float(np.average(np.minimum(sample, 1.2), weights=np.where(sky, 0.25, 1.0)))
+    return float(np.clip((aim / max(mean, 1e-3)) ** 0.75, 0.5, 3.5))
+
+
 @lru_cache(maxsize=32)
 def _tone_curve(contrast: float) -> np.ndarray:
-    """S-curve around mid-grey with a soft shoulder, as camera JPEGs have."""
+    """Contrast around mid-grey with a soft shoulder, as camera JPEGs have."""
     x = np.arange(256) / 255
-    curved = x**contrast
+    curved = np.minimum(0.4 * (x / 0.4) ** contrast, 1)
     shoulder = curved + 0.10 * np.sin(2 * np.pi * (curved - 0.5)) / np.pi
     return np.clip(shoulder * 255, 0, 255).round().astype(np.uint8)
 
@@ -122,14 +136,10 @@ def _noise_bank() -> np.ndarray:
 def _add_noise(picture: np.ndarray, level: float, rng: np.random.Generator) -> None:
     bank = _noise_bank()
     height, width = picture.shape[:2]
-    dy, dx = rng.integers(_NOISE_TILE), rng.integers(_NOISE_TILE)
+    dy, dx = rng.integers(_NOISE_TILE, size=2)
     rows = (np.arange(height) + dy) % bank.shape[0]
     columns = (np.arange(width) + dx) % bank.shape[1]
-    field = (
-        bank[rows[:, None], columns]
-        if height + dy > bank.shape[0] or width + dx > bank.shape[1]
-        else bank[dy : dy + height, dx : dx + width]
-    )
+    field = np.take(np.take(bank, rows, axis=0), columns, axis=1)
     noisy = picture.astype(np.float32)
     noisy += field * np.float32(level / 32)
     np.clip(noisy, 0, 255, out=noisy)

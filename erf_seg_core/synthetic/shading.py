@@ -137,7 +137,7 @@ def _face_light(
     up = normal[:, 2]
     facing = np.clip(normal @ weather.sun_direction, 0, 1)
     # half of the sky and some light from the ground reaches a wall
-    openness = 0.72 + 0.28 * up
+    openness = 0.84 + 0.16 * up
     glow = mesh.glow[painted.faces]
     ambient = openness[:, None] * weather.sky_light
     ambient = np.where(glow[:, None] > 0, glow[:, None], ambient)

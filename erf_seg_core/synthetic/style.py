@@ -115,12 +115,12 @@ def draw_layout(rng: np.random.Generator) -> Layout:
         side_kinds=kinds,
         building_floors=(low, low + int(rng.integers(1, 4))),
         parked_share=float(rng.uniform(0.3, 0.9)),
-        tree_spacing=float(rng.uniform(7, 22)) if rng.random() < 0.65 else 0.0,
+        tree_spacing=float(rng.uniform(7, 20)) if rng.random() < 0.75 else 0.0,
         lamp_spacing=float(rng.uniform(18, 38)),
         bare_trees=float(rng.choice([0.0, 0.0, 0.15, 0.6, 1.0])),
         fence_kind=str(rng.choice(["railing", "planks", "panel", "mesh"])),
         junction_share=float(rng.uniform(0.1, 0.45)),
-        pedestrians=float(rng.uniform(0.4, 2.6)),
+        pedestrians=float(rng.uniform(0.8, 4.5)),
         cyclists=float(rng.uniform(0.1, 0.6)),
         oncoming=float(rng.uniform(0.1, 0.8)),
         lead_gap=float(rng.uniform(9, 30)) if rng.random() < 0.6 else 0.0,
@@ -172,7 +172,7 @@ def draw_weather(rng: np.random.Generator, name: str | None = None) -> Weather:
     cover, haze, wet = rng.uniform(0.15, 0.6), rng.uniform(2e-4, 1.5e-3), 0.0
     zenith = np.array([0.86, 0.62, 0.40]) * rng.uniform(0.8, 1.1)
     horizon = np.array([0.97, 0.92, 0.86])
-    sun_color, sky = sunlight * rng.uniform(0.55, 0.85), np.array([0.52, 0.47, 0.44])
+    sun_color, sky = sunlight * rng.uniform(0.55, 0.85), np.array([0.60, 0.55, 0.52])
     cloud = np.array([0.99, 0.98, 0.97])
     if name == "bright":  # blown-out white sky, as a camera that exposes for the street sees it
         zenith, horizon, cover = np.array([1.05, 1.0, 0.96]), np.array([1.06, 1.05, 1.04]), 0.3
@@ -214,31 +214,34 @@ def draw_weather(rng: np.random.Generator, name: str | None = None) -> Weather:
 
 def _foliage(rng: np.random.Generator, season: str) -> Tint:
     if season == "autumn" and rng.random() < 0.7:
-        return (0.14, rng.uniform(0.30, 0.5), rng.uniform(0.5, 0.75))
+        return (0.18, rng.uniform(0.42, 0.7), rng.uniform(0.7, 1.0))
     base = {
         "summer": (0.16, 0.40, 0.27),
         "spring": (0.22, 0.55, 0.42),
         "autumn": (0.15, 0.38, 0.36),
     }
     b, g, r = base.get(season, (0.17, 0.30, 0.20))
-    dark = rng.uniform(0.65, 1.25)
+    dark = rng.uniform(0.6, 1.25)
     return (b * dark, g * dark * rng.uniform(0.9, 1.1), r * dark * rng.uniform(0.85, 1.2))
 
 
 def _wall(rng: np.random.Generator) -> Tint:
+    # colour and how often it is met
     families = (
-        (0.34, 0.42, 0.66),  # red brick
-        (0.48, 0.62, 0.74),  # yellow stock brick
-        (0.72, 0.80, 0.86),  # cream
-        (1.08, 1.10, 1.12),  # white
-        (0.62, 0.64, 0.66),  # grey concrete
-        (0.42, 0.50, 0.56),  # brown stone
-        (0.86, 0.78, 0.66),  # pale blue
-        (0.60, 0.72, 0.92),  # ochre
+        ((0.34, 0.42, 0.66), 4),  # red brick
+        ((0.48, 0.62, 0.74), 4),  # yellow stock brick
+        ((0.72, 0.80, 0.86), 3),  # cream
+        ((1.08, 1.10, 1.12), 3),  # white
+        ((0.62, 0.64, 0.66), 3),  # grey concrete
+        ((0.42, 0.50, 0.56), 3),  # brown stone
+        ((0.86, 0.78, 0.66), 1),  # pale blue
+        ((0.60, 0.72, 0.92), 1),  # ochre
+        ((0.66, 0.80, 0.68), 1),  # pale green
     )
-    b, g, r = families[rng.integers(len(families))]
+    odds = np.array([weight for _, weight in families], float)
+    (b, g, r), _ = families[int(rng.choice(len(families), p=odds / odds.sum()))]
     light = rng.uniform(0.6, 1.12)
-    jitter = rng.normal(1, 0.04, 3)
+    jitter = rng.normal(1, 0.03, 3)
     return (b * light * jitter[0], g * light * jitter[1], r * light * jitter[2])
 
 

@@ -38,7 +38,7 @@ def plain(rng: np.random.Generator) -> np.ndarray:
 
 def asphalt(rng: np.random.Generator) -> np.ndarray:
     """Grain, stains, sealed cracks and a patch or two."""
-    field = 1 + 0.09 * noise(rng, 0.1) + 0.05 * noise(rng, 1.6)
+    field = 1 + rng.uniform(0.03, 0.08) * noise(rng, 0.15) + 0.05 * noise(rng, 1.6)
     for _ in range(rng.integers(0, 3)):
         points = rng.integers(0, TILE, 2) + np.cumsum(rng.normal(0, 9, (14, 2)), axis=0)
         cv2.polylines(field, [points.astype(np.int32)], False, float(rng.uniform(0.6, 0.85)), 1)
@@ -112,9 +112,9 @@ def leaves(rng: np.random.Generator) -> np.ndarray:
     """Clumps of foliage: bright leaves over dark gaps."""
     clumps = noise(rng, 1.2)
     speckle = noise(rng, 0.25)
-    field = 0.85 + 0.24 * clumps + 0.22 * speckle
-    field[(clumps + 0.8 * speckle) < -1.0] *= 0.45
-    return tile(np.clip(field, 0.15, 1.35))
+    field = 0.80 + 0.26 * clumps + 0.26 * speckle
+    field[(clumps + 0.8 * speckle) < -1.0] *= 0.5
+    return tile(np.clip(field, 0.18, 1.27))
 
 
 def bark(rng: np.random.Generator) -> np.ndarray:
@@ -135,7 +135,7 @@ def road_paint(rng: np.random.Generator) -> np.ndarray:
 
 
 def car_paint(rng: np.random.Generator) -> np.ndarray:
-    """Lacquer: the sky above, the horizon's dark line, the road below (v = height, 1 tile = 2 m)."""
+    """Lacquer: the sky above, the horizon's dark line, the road below (v = height)."""
     height = np.linspace(1, 0, TILE, dtype=np.float32)
     shade = (
         0.74
@@ -150,4 +150,4 @@ def glass(rng: np.random.Generator) -> np.ndarray:
     """Car windows: dark, with the pale reflection of the sky and of what stands around."""
     height = np.linspace(1, 0, TILE, dtype=np.float32)[:, None]
     reflection = np.clip(noise(rng, 2.2) * 0.35 + 1.6 * (height - 0.35), 0, 1)
-    return tile(0.16 + 0.38 * reflection, (1.08, 1.02, 0.95), tinted=False)
+    return tile(0.18 + 0.5 * reflection, (1.08, 1.02, 0.95), tinted=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .kit import Kit, Piece
 from .labels import TREE
-from .mesh import UP, MeshBuilder
+from .mesh import UP, MeshBuilder, upright
 
 _X = np.array([1.0, 0, 0])
 _ORIGIN = np.zeros(3)
@@ -113,11 +113,12 @@ def _clumps(
 
 
 def _blob(
-    rng: np.random.Generator, center: tuple[float, float], radius: float, corners: int = 26
+    rng: np.random.Generator, center: tuple[float, float], radius: float, corners: int = 44
 ) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    ragged = radius * (1 + 0.16 * rng.standard_normal(corners).clip(-2, 2))
-    ragged *= 1 + 0.15 * np.sin(2 * angle + rng.uniform(0, 6))
+    ragged = radius * (1 + 0.10 * rng.standard_normal(corners).clip(-2, 2))
+    for waves, depth in ((2, 0.12), (5, 0.07), (9, 0.05)):
+        ragged *= 1 + depth * np.sin(waves * angle + rng.uniform(0, 6))
     x, z = center[0] + ragged * np.cos(angle), center[1] + ragged * 0.9 * np.sin(angle)
     return np.stack([x, 0 * x, np.maximum(z, 0.02)], axis=1)
 
@@ -203,7 +204,7 @@ def _tapered(start: np.ndarray, end: np.ndarray, width: float, end_width: float)
             end - across * end_width / 2,
         ]
     )
-    return np.insert(flat, 1, 0.0, axis=1)
+    return upright(flat)
 
 
 def _cast(piece: Piece, anchor: np.ndarray, height: float, radius: float) -> None:

@@ -167,7 +167,9 @@ def _add_pavement_things(
     """Lamps, trees, signs, bollards, bins and railings along the kerb."""
     layout, road = kit.layout, kit.road
     kerb = layout.kerb(side)
-    in_gap = lambda s: gap is not None and gap[0] - 1 < s < gap[1] + 1  # noqa: E731
+
+    def in_gap(s: float) -> bool:
+        return gap is not None and gap[0] - 1 < s < gap[1] + 1
 
     def spot(s: float, from_kerb: float) -> np.ndarray:
         return road.ground(s, side * (kerb + from_kerb), KERB_HEIGHT_M)
@@ -185,13 +187,12 @@ def _add_pavement_things(
         for s in places(layout.tree_spacing, 3.0 + 2 * side):
             if rng.random() < 0.7:
                 vegetation.add_tree(piece, kit, rng, spot(s, 0.8), rng.uniform(4, 10))
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(1, 6)):
         s = rng.uniform(s0, s1)
         if in_gap(s):
             continue
-        facing = -side * layout.traffic_side * -road.tangent(s)
         # on the side we drive on, signs look back at us; on the other one, away from us
-        facing = -road.tangent(s) if side == layout.traffic_side else facing
+        facing = road.tangent(s) * (-1 if side == layout.traffic_side else 1)
         if rng.random() < 0.6:
             furniture.add_sign(piece, kit, rng, spot(s, 0.5), facing)
         else:
