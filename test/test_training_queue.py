@@ -1,0 +1,80 @@
+"""The queue of comparison runs: order, resuming, sharing, table."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from training_data import tiny_recipe, write_camvid
+
+TRAINING = Path(__file__).parents[1] / "training"
+
+
+@pytest.fixture(scope="module")
+def run_queue():
+    spec = importlib.util.spec_from_file_location("run_queue", TRAINING / "run_queue.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def queue_file(tmp_path):
+    write_camvid(tmp_path / "camvid", "train")
+    write_camvid(tmp_path / "camvid", "val", count=2)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe(tmp_path, stage={"epochs": 2})))
+    queue = {
+        "recipe": str(recipe),
+        "results": str(tmp_path / "results"),
+        "seeds": [1, 2],
+        "runs": {
+            "dense": {"model": "d_star_light"},
+            "gradual + permute": {
+                "model": "dg4_star_light",
+                "stages.0.grouping": {"schedule": "constant_linear", "permute": "magnitude"},
+            },
+        },
+    }
+    path = tmp_path / "queue.yaml"
+    path.write_text(yaml.safe_dump(queue))
+    return path
+
+
+def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
+    queue = run_queue.read_queue(queue_file)
+    assert [(r.name, r.seed) for r in queue] == [
+        ("dense", 1),
+        ("gradual + permute", 1),
+        ("dense", 2),
+        ("gradual + permute", 2),
+    ]
+    assert run_queue.table(queue) == "no run of this queue is done yet"
+    # Another worker holds the first run: this one does the others.
+    with run_queue._claimed(tmp_path / "runs" / "results" / queue[0].stem) as free:
+        assert free
+        assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 3
+    assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 1
+    assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 0
+
+    result = json.loads((tmp_path / "results" / "gradual_permute_seed2.json").read_text())
+    assert result["seed"] == 2
+    assert [row["epoch"] for row in result["curve"]] == [1, 2]
+    assert result["curve"][-1]["alpha"] == 0
+    assert 0 <= result["miou"]["val"] <= 1
+    rows = run_queue.table(queue).splitlines()
+    assert rows[0] == "| run | seeds | val, mIoU % | loss | minutes |"
+    assert rows[2].startswith("| dense | 2 | ")
+    assert " ± " in rows[3]
+
+
+def test_shipped_queues_name_valid_recipes(run_queue, monkeypatch):
+    from erf_seg_core.training import load_recipe
+
+    monkeypatch.chdir(TRAINING.parent)
+    for path in (TRAINING / "queues").glob("*.yaml"):
+        queue = run_queue.read_queue(path)
+        assert len({run.stem for run in queue}) == len(queue)
+        for run in queue:
+            load_recipe(run.recipe, [(k, json.dumps(v)) for k, v in run.overrides.items()])

@@ -1,0 +1,169 @@
+"""Work through a queue of trainings, or print the table of those that are done.
+
+python training/run_queue.py training/queues/grouping.yaml --data-root DIR
+python training/run_queue.py training/queues/grouping.yaml --table
+
+Every run leaves one small JSON file of results; a run that has one is not repeated, and one that
+was interrupted goes on where it was. Several workers may share a queue, also across restarts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fcntl
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erf_seg_core.errors import ErfSegError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the queue."""
+
+    name: str
+    seed: int
+    overrides: dict[str, Any]
+    recipe: Path
+    results: Path
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix."""
+        return f"{self.name.replace(' + ', '_').replace(' ', '_')}_seed{self.seed}"
+
+    @property
+    def result_file(self) -> Path:
+        """Where its results are, once it is done."""
+        return self.results / f"{self.stem}.json"
+
+
+def read_queue(path: Path) -> list[Run]:
+    """List the runs of a queue file, all of the first seed first."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [
+        Run(name, seed, overrides, Path(data["recipe"]), Path(data["results"]))
+        for seed in data["seeds"]
+        for name, overrides in data["runs"].items()
+    ]
+
+
+def work(queue: list[Run], runs_folder: Path, data_root: str, quiet: bool = False) -> int:
+    """Train every run that has no results and that no other worker has; returns how many."""
+    done = 0
+    for run in queue:
+        folder = runs_folder / run.results.name / run.stem
+        with _claimed(folder) as free:
+            # Looked up after the claim: another worker may just have finished it.
+            if free and not run.result_file.exists():
+                print(f"— {run.name}, seed {run.seed}", file=sys.stderr, flush=True)
+                _train(run, folder, data_root, quiet)
+                done += 1
+    return done
+
+
+def _train(run: Run, folder: Path, data_root: str, quiet: bool) -> None:
+    from erf_seg_core.training import load_recipe, train
+
+    values = {**run.overrides, "seed": run.seed, "output": str(folder)}
+    if data_root:
+        values["data_root"] = data_root
+    recipe = load_recipe(run.recipe, [(k, json.dumps(v)) for k, v in values.items()])
+    train(recipe, quiet=quiet)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    with (folder / "log.csv").open(encoding="utf-8") as file:
+        curve = [
+            {k: float(v) for k, v in row.items() if _is_number(v)} for row in csv.DictReader(file)
+        ]
+    sets = {k: v for k, v in metrics.items() if k != "training"}
+    result = {
+        "name": run.name,
+        "seed": run.seed,
+        "overrides": run.overrides,
+        "miou": {k: v["miou"] for k, v in sets.items()},
+        "iou": {k: v["iou"] for k, v in sets.items()},
+        "training": metrics["training"],
+        "curve": curve,
+    }
+    run.results.mkdir(parents=True, exist_ok=True)
+    partial = run.result_file.with_suffix(".partial")
+    partial.write_text(json.dumps(result), encoding="utf-8")
+    partial.replace(run.result_file)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process alone works on a folder; the lock goes when the process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def table(queue: list[Run]) -> str:
+    """Markdown table: mean ± standard deviation over the seeds that are done."""
+    finished = [json.loads(r.result_file.read_text()) for r in queue if r.result_file.exists()]
+    if not finished:
+        return "no run of this queue is done yet"
+    sets = list(finished[0]["miou"])
+    lines = ["| run | seeds | " + " | ".join(f"{s}, mIoU %" for s in sets) + " | loss | minutes |"]
+    lines.append("|---|---|" + "---|" * (len(sets) + 2))
+    for name in dict.fromkeys(run.name for run in queue):
+        results = [r for r in finished if r["name"] == name]
+        if results:
+            scores = [_spread([100 * r["miou"][s] for r in results], 1) for s in sets]
+            loss = _spread([r["training"]["final_loss"] for r in results], 3)
+            minutes = f"{statistics.mean(r['training']['minutes'] for r in results):.0f}"
+            cells = [name, str(len(results)), *scores, loss, minutes]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a script."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("queue", type=Path, help="YAML file, see training/queues")
+    parser.add_argument("--data-root", default="", help="folder of the data sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
+    parser.add_argument("--table", action="store_true", help="print the results so far and stop")
+    args = parser.parse_args(arguments)
+    try:
+        queue = read_queue(args.queue)
+        if args.table:
+            print(table(queue))
+        else:
+            work(queue, args.runs, args.data_root)
+    except ErfSegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
