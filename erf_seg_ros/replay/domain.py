@@ -1,0 +1,42 @@
+"""A ROS domain of one's own, so that a replay neither hears nor disturbs a running robot."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from erf_seg_core.errors import ErfSegError
+
+_LOCK_PORTS = 39000
+_DOMAINS = range(1, 100)  # DDS's ports for domains up to 101 stay below Linux's ephemeral ones
+
+
+@contextmanager
+def private_domain() -> Iterator[dict[str, str]]:
+    """Environment of a ROS domain that no other replay on this machine uses, and no other machine.
+
+    Raises `ErfSegError` when all are taken.
+    """
+    own = os.environ.get("ROS_DOMAIN_ID", "0")
+    for domain in _DOMAINS:
+        if str(domain) == own:
+            continue
+        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            # A port outside DDS's range is the lock: the kernel frees it whatever happens to us.
+            lock.bind(("127.0.0.1", _LOCK_PORTS + domain))
+        except OSError:
+            lock.close()
+            continue
+        with lock:
+            yield {"ROS_DOMAIN_ID": str(domain), **_this_machine_only()}
+        return
+    raise ErfSegError("99 replays are running on this machine; wait for one to end")
+
+
+def _this_machine_only() -> dict[str, str]:
+    if os.environ.get("ROS_DISTRO") == "humble":  # its name then; newer ROS warns about it
+        return {"ROS_LOCALHOST_ONLY": "1"}
+    return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}

@@ -1,0 +1,159 @@
+"""What a live run is asked to do, and what each of its processes is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from erf_seg_core.bags import BagReader
+from erf_seg_core.checkpoint import find_checkpoint
+from erf_seg_core.errors import ErfSegError
+
+NODE = "/segmentation"
+LABEL_TOPIC = f"{NODE}/label"
+CONFIDENCE_TOPIC = f"{NODE}/confidence"
+OVERLAY_TOPIC = f"{NODE}/overlay"
+TIMING_TOPIC = f"{NODE}/timing"
+DIAGNOSTICS_TOPIC = "/diagnostics"
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What to play into which model. `output` is a folder; the node takes `parameters` as well."""
+
+    bag: Path
+    image_topic: str
+    output: Path
+    model: str = "dg4"
+    rate: float = 1.0
+    frames: int | None = None
+    seconds: float | None = None
+    record_confidence: bool = False
+    record_overlay: bool = False
+    storage: str = "sqlite3"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    start_timeout_s: float = 180.0
+
+
+def label_topics(options: LiveOptions) -> list[str]:
+    """Topics that the run records."""
+    optional = {
+        CONFIDENCE_TOPIC: options.record_confidence,
+        OVERLAY_TOPIC: options.record_overlay,
+    }
+    wanted = [topic for topic, recorded in optional.items() if recorded]
+    return [LABEL_TOPIC, TIMING_TOPIC, DIAGNOSTICS_TOPIC, *wanted]
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """Files of a run and the arguments of its processes."""
+
+    logs: Path
+    labels: Path
+    played_frames: Path
+    player: list[str]
+    recorder: list[str]
+    node: list[str]
+
+    @classmethod
+    def of(cls, options: LiveOptions) -> LivePlan:
+        """Check bag and model, and prepare the output folder.
+
+        Raises `ErfSegError` when the options cannot work, before anything is started.
+        """
+        if options.rate <= 0:
+            raise ErfSegError(f"the rate is {options.rate:g}; it must be above 0 (1 is real time)")
+        with BagReader(options.bag) as bag:
+            types = {topic.name: topic.msgtype for topic in bag.topics}
+        if options.image_topic not in types:
+            raise ErfSegError(f"{options.bag} has no topic {options.image_topic}")
+        info_topic = sibling_camera_info(options.image_topic, types)
+        logs = options.output / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        labels = options.output / "labels"
+        _remove_old_recording(labels)
+        played_frames = logs / "played_frames.csv"
+        played_frames.unlink(missing_ok=True)
+        recorded = label_topics(options)
+        compressed = types[options.image_topic] == "sensor_msgs/msg/CompressedImage"
+        return cls(
+            logs,
+            labels,
+            played_frames,
+            _player_arguments(options, info_topic, played_frames, recorded),
+            [
+                str(labels),
+                *recorded,
+                f"--storage={options.storage}",
+                f"--live-stamps={played_frames}",
+            ],
+            _node_arguments(options, info_topic, compressed, logs / "node_parameters.yaml"),
+        )
+
+
+def sibling_camera_info(image_topic: str, topics: Mapping[str, str]) -> str | None:
+    """The camera_info beside an image topic (or beside what it is the compressed form of)."""
+    compressed = topics[image_topic] == "sensor_msgs/msg/CompressedImage"
+    folder = image_topic.rsplit("/", 2 if compressed else 1)[0]
+    sibling = f"{folder}/camera_info"
+    return sibling if sibling in topics else None
+
+
+def _remove_old_recording(folder: Path) -> None:
+    """Make room for this run's bag, but delete nothing that is not a bag's."""
+    if not folder.exists():
+        return
+    foreign = [
+        path.name
+        for path in folder.iterdir()
+        if path.name != "metadata.yaml" and ".db3" not in path.name and path.suffix != ".mcap"
+    ]
+    if foreign:
+        raise ErfSegError(f"{folder} holds {foreign[0]}, which is no recording; choose another")
+    shutil.rmtree(folder)
+
+
+def _player_arguments(
+    options: LiveOptions, info_topic: str | None, played_frames: Path, recorded: list[str]
+) -> list[str]:
+    arguments = [
+        str(options.bag),
+        f"--image-topic={options.image_topic}",
+        f"--rate={options.rate}",
+        f"--frames-file={played_frames}",
+        f"--wait-active={NODE}",
+        *(f"--wait-subscribed={topic}" for topic in recorded),
+        f"--timeout={options.start_timeout_s}",
+        "--hold",
+    ]
+    if info_topic:
+        arguments.append(f"--other-topic={info_topic}")
+    for name in ("frames", "seconds"):
+        if (limit := getattr(options, name)) is not None:
+            arguments.append(f"--{name}={limit}")
+    return arguments
+
+
+def _node_arguments(
+    options: LiveOptions, info_topic: str | None, compressed: bool, file: Path
+) -> list[str]:
+    # A checkpoint's path goes absolute and into a file: `-p` would read it as YAML.
+    find_checkpoint(options.model)
+    model = options.model
+    if Path(model).is_file():
+        model = str(Path(model).resolve())
+    transport = "compressed" if compressed else "raw"
+    parameters = {**options.parameters, "model": model, "transport": transport}
+    content = {"/**": {"ros__parameters": parameters}}
+    file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    image = "image/compressed" if compressed else "image"
+    arguments = ["--ros-args", "--params-file", str(file), "-r", f"{image}:={options.image_topic}"]
+    if info_topic:
+        arguments += ["-r", f"camera_info:={info_topic}"]
+    return arguments

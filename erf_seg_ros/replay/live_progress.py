@@ -1,0 +1,66 @@
+"""How far a live run is, read from the events of its processes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from .live_options import DIAGNOSTICS_TOPIC, LABEL_TOPIC
+
+QUIET_S = 3.0
+"""Without a label for so long, or five times the longest pause so far, the node has finished."""
+
+
+class Listener(Protocol):
+    """Is told how far a run is."""
+
+    def stage(self, what: str) -> None:
+        """Something new begins."""
+
+    def frames(self, sent: int, labelled: int) -> None:
+        """So many frames were sent, and so many labels came back."""
+
+
+class LiveProgress:
+    """What the events so far say about how far the run is."""
+
+    def __init__(self) -> None:
+        """Begin with nothing sent."""
+        self.sent = 0
+        self.labelled = 0
+        self._all_sent = False
+        self._last_live_ns = -1
+        self._last_label_live_ns = -1
+        self._last_label_at = time.monotonic()
+        self._longest_pause_s = 0.0
+        self._diagnosed_at = 0.0
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Take note of one event of the player or the recorder."""
+        now = time.monotonic()
+        if event["event"] == "frame":
+            self.sent = event["sent"]
+            self._last_live_ns = event["live_ns"]
+        elif event["event"] == "done":
+            self._all_sent = True
+            self._last_label_at = max(self._last_label_at, now - QUIET_S / 2)
+        elif event["event"] == "message" and event["topic"] == LABEL_TOPIC:
+            if self.labelled:
+                self._longest_pause_s = max(self._longest_pause_s, now - self._last_label_at)
+            self.labelled += 1
+            self._last_label_at = now
+            self._last_label_live_ns = event["live_ns"]
+        elif event["event"] == "message" and event["topic"] == DIAGNOSTICS_TOPIC:
+            self._diagnosed_at = now
+
+    def finished(self) -> bool:
+        """The last frame is never displaced: its label, or a long silence, is the end.
+
+        The counts come once a second, so one more diagnostics message must follow.
+        """
+        if not self._all_sent:
+            return False
+        silence_s = time.monotonic() - self._last_label_at
+        if self._last_label_live_ns == self._last_live_ns:
+            return self._diagnosed_at > self._last_label_at or silence_s > QUIET_S
+        return silence_s > max(QUIET_S, 5 * self._longest_pause_s)

@@ -1,0 +1,119 @@
+"""A bag through the running node: camera, node and recorder as processes of their own.
+
+As on a vehicle, a frame that the node has no time for is gone. Afterwards every recorded frame is
+accounted for: labelled, given up by the node, or lost on the way.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from queue import Empty, Queue
+from typing import Any
+
+from erf_seg_core.errors import ErfSegError
+from erf_seg_ros import dds_profile
+
+from .child_process import ChildProcess
+from .domain import private_domain
+from .live_options import LiveOptions, LivePlan
+from .live_progress import Listener, LiveProgress
+from .live_results import LiveRecording, collect
+
+
+def run_live(options: LiveOptions, listener: Listener) -> LiveRecording:
+    """Play, label, record. Ctrl-C ends it early and keeps what there is.
+
+    Raises `ErfSegError` when the bag or the model cannot be used, or a process failed, and
+    `KeyboardInterrupt` when interrupted before there was anything to keep.
+    """
+    plan = LivePlan.of(options)
+    with private_domain() as domain, ExitStack() as cleanup:
+        run = _Run(options, plan, {**domain, **dds_profile.environment()}, listener, cleanup)
+        interrupted = run.until_finished()
+        run.end()
+    if not run.progress.labelled and interrupted:
+        raise KeyboardInterrupt
+    return collect(plan.labels, plan.played_frames, interrupted)
+
+
+class _Run:
+    """The three processes, from start to end."""
+
+    def __init__(
+        self,
+        options: LiveOptions,
+        plan: LivePlan,
+        environment: Mapping[str, str],
+        listener: Listener,
+        cleanup: ExitStack,
+    ) -> None:
+        self._listener = listener
+        self.progress = LiveProgress()
+        self._events: Queue[dict[str, Any]] = Queue()
+
+        def start(name: str, module: str, arguments: list[str]) -> ChildProcess:
+            child = ChildProcess(
+                name, module, arguments, environment, plan.logs / f"{name}.log", self._events
+            )
+            cleanup.callback(child.stop)
+            return child
+
+        listener.stage(f"starting the node with {options.model}")
+        self._node = start("node", "erf_seg_ros.segmentation_node", plan.node)
+        self._recorder = start("recorder", "erf_seg_ros.replay.recorder", plan.recorder)
+        self._player = start("player", "erf_seg_ros.replay.player", plan.player)
+
+    def until_finished(self) -> bool:
+        """Follow the run until every label that will come has come; True if interrupted."""
+        interrupted = False
+        while not self.progress.finished():
+            try:
+                self._handle_next_event()
+            except KeyboardInterrupt:
+                interrupted = True
+                self._listener.stage("interrupted, waiting for the labels of the frames sent")
+                self._player.signal(signal.SIGINT)
+                if not self.progress.sent:
+                    break
+        return interrupted
+
+    def end(self) -> None:
+        """Close the recording, then end the others; the last frame's memory is the player's."""
+        self._recorder.stop()
+        self._player.stop()
+        self._node.stop()
+
+    def _handle_next_event(self) -> None:
+        try:
+            event = self._events.get(timeout=0.2)
+        except Empty:
+            self._refuse_the_dead()
+            return
+        if event["event"] == "error":
+            raise self._failure(event["message"])
+        if event["event"] == "matched":
+            self._listener.stage("playing")
+        self.progress.add(event)
+        self._listener.frames(self.progress.sent, self.progress.labelled)
+
+    def _refuse_the_dead(self) -> None:
+        for child in (self._node, self._recorder, self._player):
+            if child.exit_status is not None:
+                raise self._failure(f"the {child.name} ended early, status {child.exit_status}")
+
+    def _failure(self, message: str) -> ErfSegError:
+        tails = {child.name: child.log_tail() for child in (self._node, self._recorder)}
+        logs = "".join(f"\n--- log of the {name}\n{tail}" for name, tail in tails.items() if tail)
+        return ErfSegError(message + logs)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: keeping what there is, leaving no process behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

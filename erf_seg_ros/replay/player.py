@@ -1,0 +1,284 @@
+"""Player process: sends topics of a bag over DDS in real time, byte for byte but for the stamps.
+
+    python -m erf_seg_ros.replay.player BAG --image-topic /camera/image_raw --frames-file played.csv
+
+Header stamps are moved to the present, so that the age of a frame on arrival is the age that a live
+camera's frame would have; the table in `--frames-file` maps each back to the recorded stamp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import rclpy
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from erf_seg_core.bags import BagMessage, BagReader
+from erf_seg_core.errors import ErfSegError
+
+from .events import emit, stop_on_signals
+from .message_types import message_class
+from .played_frames import PlayedFrame, PlayedFramesWriter
+from .stamps import NS_PER_S, read_stamp_ns, starts_with_header, with_stamp_ns
+
+LEAD_IN_S = 0.5
+"""From "matched" to the first frame: a reader knows its writer a moment after the writer does."""
+
+RESTING_STATES = (
+    State.PRIMARY_STATE_UNCONFIGURED,
+    State.PRIMARY_STATE_INACTIVE,
+    State.PRIMARY_STATE_FINALIZED,
+)
+
+# Reliable offers match best-effort and reliable readers alike; the short history is that of a
+# camera driver, so that a slow reader loses frames here as it would there.
+CAMERA_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE
+)
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """What to play and how; `rate` 2 is twice real time, None for a limit is none."""
+
+    bag: Path
+    image_topic: str
+    other_topics: tuple[str, ...] = ()
+    rate: float = 1.0
+    frames: int | None = None
+    seconds: float | None = None
+    loop: bool = False
+    keep_stamps: bool = False
+
+
+@dataclass(frozen=True)
+class TimedMessage:
+    """A message with its place on the recorded timeline, in nanoseconds."""
+
+    topic: str
+    msgtype: str
+    raw: bytes
+    recorded_ns: int
+
+
+def timed_messages(options: PlayOptions) -> Iterator[TimedMessage]:
+    """Messages of the chosen topics in the bag's order, up to the limits."""
+    first_ns, frames = None, 0
+    for message in _looped(options) if options.loop else _one_round(options):
+        if first_ns is None:
+            first_ns = message.recorded_ns
+        elapsed_s = (message.recorded_ns - first_ns) / NS_PER_S
+        if options.seconds is not None and elapsed_s >= options.seconds:
+            return
+        if message.topic == options.image_topic:
+            if frames == options.frames:
+                return
+            frames += 1
+        yield message
+
+
+def _looped(options: PlayOptions) -> Iterator[TimedMessage]:
+    """Rounds without end; each continues the timeline one frame interval after the last."""
+    shift_ns = 0
+    while True:
+        stamps_ns = []
+        for message in _one_round(options):
+            if message.topic == options.image_topic:
+                stamps_ns = [*stamps_ns[:1], *stamps_ns[-1:], message.recorded_ns]
+            yield replace(message, recorded_ns=message.recorded_ns + shift_ns)
+        if len(stamps_ns) < 2:
+            raise ErfSegError(f"{options.bag} needs two frames on {options.image_topic} to loop")
+        shift_ns += stamps_ns[-1] - stamps_ns[0] + (stamps_ns[-1] - stamps_ns[-2])
+
+
+def _one_round(options: PlayOptions) -> Iterator[TimedMessage]:
+    with BagReader(options.bag) as bag:
+        for message in bag.messages([options.image_topic, *options.other_topics]):
+            raw = bytes(message.raw)
+            yield TimedMessage(message.topic, message.msgtype, raw, _recorded_ns(message, raw))
+
+
+def _recorded_ns(message: BagMessage, raw: bytes) -> int:
+    """When the sensor saw it; drivers that leave the stamp at zero leave us the recorder's time."""
+    stamp_ns = read_stamp_ns(raw) if starts_with_header(message.msgtype) else 0
+    return stamp_ns or message.time_ns
+
+
+class Player:
+    """Publishes a bag's messages at their deadlines; ends early, in order, once `stop` is set."""
+
+    def __init__(self, node: Node, options: PlayOptions, stop: threading.Event) -> None:
+        """Create one publisher for each topic."""
+        self._node = node
+        self._options = options
+        self._stop = stop
+        with BagReader(options.bag) as bag:
+            types = {topic.name: topic.msgtype for topic in bag.topics}
+        self._publishers: dict[str, Publisher] = {}
+        for topic in (options.image_topic, *options.other_topics):
+            if topic not in types:
+                raise ErfSegError(
+                    f"{options.bag} has no topic {topic}; it has {', '.join(sorted(types))}"
+                )
+            kind = message_class(types[topic])
+            self._publishers[topic] = node.create_publisher(kind, topic, CAMERA_QOS)
+
+    def wait_for_subscribers(self, others: Sequence[str], timeout_s: float) -> None:
+        """Return when every played topic has a matched subscriber, and every one of `others`.
+
+        `others` are topics that somebody else publishes: a recorder must listen before we start.
+        Raises `ErfSegError` naming the topics that nobody subscribed to in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while missing := self._without_subscriber(others):
+            if time.monotonic() > deadline:
+                raise ErfSegError(
+                    f"nobody subscribed to {', '.join(missing)} within {timeout_s:g} s; "
+                    "is the node running, in this ROS domain, with its inputs remapped?"
+                )
+            if self._stop.wait(0.02):
+                return
+
+    def _without_subscriber(self, others: Sequence[str]) -> list[str]:
+        unmatched = [t for t, p in self._publishers.items() if not p.get_subscription_count()]
+        return unmatched + [t for t in others if not self._node.count_subscribers(t)]
+
+    def play(self, table: PlayedFramesWriter) -> int:
+        """Send everything; returns how many camera frames were sent."""
+        start = time.monotonic() + LEAD_IN_S
+        start_wall_ns = time.time_ns() + int(LEAD_IN_S * NS_PER_S)
+        first_ns, sent = None, 0
+        for message in timed_messages(self._options):
+            if first_ns is None:
+                first_ns = message.recorded_ns
+            played_ns = round((message.recorded_ns - first_ns) / self._options.rate)
+            if not self._wait_until(start + played_ns / NS_PER_S):
+                break
+            late_us = round((time.monotonic() - start) * 1e6 - played_ns / 1000)
+            live_ns = start_wall_ns + played_ns
+            if self._options.keep_stamps:
+                live_ns = message.recorded_ns
+            if message.topic == self._options.image_topic:
+                table.append(PlayedFrame(message.recorded_ns, live_ns, time.time_ns(), late_us))
+                sent += 1
+                emit("frame", sent=sent, live_ns=live_ns)
+            self._publish(message, live_ns)
+        return sent
+
+    def flush(self) -> None:
+        """Wait until reliable readers have confirmed the last frames."""
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=2.0))
+
+    def _publish(self, message: TimedMessage, live_ns: int) -> None:
+        raw = message.raw
+        if not self._options.keep_stamps and starts_with_header(message.msgtype):
+            raw = with_stamp_ns(raw, live_ns)
+        self._publishers[message.topic].publish(raw)
+
+    def _wait_until(self, deadline: float) -> bool:
+        """Sleep until the monotonic `deadline`; False if told to stop."""
+        return not self._stop.wait(max(0.0, deadline - time.monotonic()))
+
+
+def wait_until_active(node: Node, target: str, timeout_s: float, stop: threading.Event) -> None:
+    """Return when lifecycle node `target`, which starts itself, is active.
+
+    Raises `ErfSegError` when it tried and failed, or is not there after `timeout_s`. It answers
+    only once it has tried, so that the first answer in a resting state tells.
+    """
+    client = node.create_client(GetState, f"{target}/get_state")
+    deadline = time.monotonic() + timeout_s
+    while not stop.is_set():
+        if client.wait_for_service(timeout_sec=0.1):
+            future = client.call_async(GetState.Request())
+            rclpy.spin_until_future_complete(node, future, timeout_sec=1.0)
+            state = future.result().current_state if future.done() else State()
+            if state.id == State.PRIMARY_STATE_ACTIVE:
+                return
+            if state.id in RESTING_STATES:
+                raise ErfSegError(f"{target} did not become active, it is {state.label}")
+        if time.monotonic() > deadline:
+            raise ErfSegError(f"{target} was not active after {timeout_s:g} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play until the end, a signal or an error; the exit status is 0, 0 and 2."""
+    parser = argparse.ArgumentParser(description="Play a bag's camera over DDS in real time.")
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--image-topic", required=True)
+    parser.add_argument("--other-topic", action="append", default=[], help="played along with it")
+    parser.add_argument("--rate", type=float, default=1.0, help="2 is twice real time")
+    parser.add_argument("--frames", type=int, help="stop after so many frames")
+    parser.add_argument("--seconds", type=float, help="stop after so much recorded time")
+    parser.add_argument("--loop", action="store_true", help="start over at the end")
+    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps")
+    parser.add_argument("--frames-file", type=Path, required=True, help="CSV of the frames sent")
+    parser.add_argument("--wait-active", metavar="NODE", help="lifecycle node to wait for")
+    parser.add_argument(
+        "--wait-subscribed",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="topic of somebody else's that must have a subscriber too",
+    )
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for every wait")
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="when done, stay until signalled: the last frame lives "
+        "in this process's shared memory until its readers have copied it",
+    )
+    args = parser.parse_args(arguments)
+    options = PlayOptions(
+        args.bag,
+        args.image_topic,
+        tuple(args.other_topic),
+        args.rate,
+        args.frames,
+        args.seconds,
+        args.loop,
+        args.keep_stamps,
+    )
+    stop = stop_on_signals()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        _run(options, args, stop)
+    except ErfSegError as error:
+        emit("error", message=str(error))
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _run(options: PlayOptions, args: argparse.Namespace, stop: threading.Event) -> None:
+    node = rclpy.create_node("erf_seg_player")
+    player = Player(node, options, stop)
+    if args.wait_active:
+        wait_until_active(node, args.wait_active, args.timeout, stop)
+    player.wait_for_subscribers(args.wait_subscribed, args.timeout)
+    emit("matched")
+    with PlayedFramesWriter(args.frames_file) as table:
+        sent = player.play(table)
+    player.flush()
+    emit("done", sent=sent, interrupted=stop.is_set())
+    if args.hold:
+        stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
