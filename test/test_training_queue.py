@@ -1,6 +1,6 @@
 """The queue of comparison runs: order, resuming, sharing, table."""
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
@@ -11,12 +11,10 @@ from training_data import tiny_recipe, write_camvid
 TRAINING = Path(__file__).parents[1] / "training"
 
 
-@pytest.fixture(scope="module")
-def run_queue():
-    spec = importlib.util.spec_from_file_location("run_queue", TRAINING / "run_queue.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def run_queue(monkeypatch):
+    monkeypatch.syspath_prepend(str(TRAINING))
+    return importlib.import_module("run_queue")
 
 
 @pytest.fixture
