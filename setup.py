@@ -32,7 +32,7 @@ setup(
     ),
     package_data={
         "erf_seg_core": ["class_set_files/*.yaml", "checkpoints/*.safetensors", "checkpoints/*.md"],
-        "": ["*.html", "*.css", "*.j2"],
+        "": ["templates/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
