@@ -16,49 +16,43 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch_ros.actions import Node
 
 from erf_seg_ros import dds_profile
+from erf_seg_ros.parameters import SPECS
 
 DEFAULT_PARAMETERS = Path(__file__).resolve().parents[1] / "config" / "segmentation.yaml"
 
-# An empty argument leaves the value to params_file and the defaults.
-PARAMETER_ARGUMENTS = {
-    "model": (str, "model name (`erf_seg models` lists them) or path of a .safetensors checkpoint"),
-    "transport": (str, "raw for sensor_msgs/Image, compressed for CompressedImage"),
-    "device": (str, "auto, cpu, cuda or cuda:<number>"),
-    "engine": (str, "what runs the network: auto, torch or onnxruntime"),
-    "threads": (int, "CPU threads of the network, 0 for the engine's choice"),
-    "input_size": (list, "[height, width] at which the network runs, e.g. '[256, 512]'"),
-    "label_size": (list, "[height, width] of the label, e.g. '[180, 320]'; else the image's size"),
-    "autostart": (
-        bool,
-        "true: configure and activate at once; false: wait for a lifecycle manager",
-    ),
-    "use_sim_time": (bool, "true: ages are measured against /clock"),
-}
+# Arguments that are parameters of the node, with their types. An empty argument is not passed on.
+PARAMETER_TYPES = {spec.name: type(spec.default) for spec in SPECS} | {"use_sim_time": bool}
 
 OTHER_ARGUMENTS = {
     "image": ("image", "image topic; with transport:=compressed its /compressed sibling is read"),
     "camera_info": ("", "calibration topic; empty: the sibling camera_info of the image topic"),
     "namespace": ("", "namespace of the node and its topics"),
-    "params_file": ("", "YAML file with parameters, as config/segmentation.yaml"),
+    "params_file": ("", "YAML file with parameters, such as a copy of config/segmentation.yaml"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
-    "respawn": ("false", "true: start the node again if it ever dies"),
+    "respawn": ("false", "true: start the node again whenever it dies"),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return arguments, environment and node."""
-    declared = [
-        DeclareLaunchArgument(name, default_value="", description=description)
-        for name, (_, description) in PARAMETER_ARGUMENTS.items()
-    ]
-    declared += [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in OTHER_ARGUMENTS.items()
-    ]
     environment = [
         SetEnvironmentVariable(name, value) for name, value in dds_profile.environment().items()
     ]
-    return LaunchDescription([*declared, *environment, OpaqueFunction(function=_start_node)])
+    return LaunchDescription(
+        [*_declared_arguments(), *environment, OpaqueFunction(function=_start_node)]
+    )
+
+
+def _declared_arguments() -> list[DeclareLaunchArgument]:
+    described = {
+        spec.name: ("", f"{spec.description}; empty: from params_file, else {spec.default}")
+        for spec in SPECS
+    }
+    described["use_sim_time"] = ("", "true: ages are measured against /clock")
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in (OTHER_ARGUMENTS | described).items()
+    ]
 
 
 def _start_node(context: LaunchContext) -> list[Node]:
@@ -69,7 +63,7 @@ def _start_node(context: LaunchContext) -> list[Node]:
     parameters = [str(DEFAULT_PARAMETERS)]
     if given["params_file"]:
         parameters.append(given["params_file"])
-    parameters.append(_explicit_parameters(given))
+    parameters.append(_given_parameters(given))
     logger = ".".join(filter(None, [*given["namespace"].split("/"), "segmentation"]))
     node = Node(
         package="erf_seg_ros",
@@ -86,18 +80,20 @@ def _start_node(context: LaunchContext) -> list[Node]:
     return [node]
 
 
-def _explicit_parameters(given: dict[str, str]) -> dict[str, object]:
+def _given_parameters(given: dict[str, str]) -> dict[str, object]:
     """Parameters whose arguments are not empty, in the types that the node declares."""
     return {
         name: _typed(name, kind, given[name])
-        for name, (kind, _) in PARAMETER_ARGUMENTS.items()
+        for name, kind in PARAMETER_TYPES.items()
         if given[name]
     }
 
 
 def _typed(name: str, kind: type, text: str) -> object:
-    """Value of an argument; a model may be called 1 or true, so text stays text."""
+    """Value of an argument. Text stays text, even if YAML would see a number or a truth in it."""
     value = text if kind is str else yaml.safe_load(text)
+    if kind is float and type(value) is int:
+        return float(value)
     if type(value) is not kind:
         raise ValueError(f"{name}:={text} is not of type {kind.__name__}")
     return value
