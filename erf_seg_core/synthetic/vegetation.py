@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .atlas import Material
 from .kit import Kit, Piece
 from .labels import TREE
 from .mesh import UP, MeshBuilder, upright
@@ -109,7 +110,9 @@ def _clumps(
             _blob(rng, tuple(rng.normal((x[index], z[index]), size * 0.4)), size * 0.11, 7)
             for _ in range(rng.integers(0, 4))
         ]
-        _flat(builder, [outline, *holes], leaves, tint * shade, two_tone=size)
+        origin = np.array([rng.uniform(-9, 9), 0, rng.uniform(-9, 9)])
+        scale = float(np.clip(2.4 * size, 1.5, 5.0))
+        _flat(builder, [outline, *holes], leaves, tint * shade, scale, origin)
 
 
 def _blob(
@@ -124,12 +127,23 @@ def _blob(
 
 
 def _flat(
-    builder: MeshBuilder, contours: list[np.ndarray], material: object, tint: np.ndarray,
-    two_tone: float = 2.6,
-) -> None:  # fmt: skip
-    size = float(np.clip(two_tone * 1.6, 0.8, 4.0))
+    builder: MeshBuilder,
+    contours: list[np.ndarray],
+    material: Material,
+    tint: np.ndarray,
+    size: float,
+    origin: np.ndarray = _ORIGIN,
+) -> None:
+    """A clump of leaves; texture from its own `origin`, so that neighbours do not repeat."""
     builder.face(
-        contours, material, tint, TREE, origin=_ORIGIN, right=_X, up=UP, tile_size=(size, size)
+        contours,
+        material,
+        tint,
+        TREE,
+        origin=origin,
+        right=_X,
+        up=UP,
+        tile_size=(size, size),
     )
 
 
@@ -151,7 +165,7 @@ def _conifer(
         z = base + rng.normal(0, 0.02 * height, 11) + 0.03 * height * (np.arange(11) % 2)
         peak = [[0.12 * width, 0, base + 0.24 * height], [-0.12 * width, 0, base + 0.24 * height]]
         outline = np.concatenate([np.stack([x, 0 * x, z], axis=1), peak])
-        _flat(builder, [outline], leaves, tint * (0.8 + 0.4 * tier / tiers))
+        _flat(builder, [outline], leaves, tint * (0.8 + 0.4 * tier / tiers), 2.6)
     return radius
 
 
