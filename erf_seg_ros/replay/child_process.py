@@ -45,7 +45,7 @@ class ChildProcess:
         with log.open("w", encoding="utf-8") as log_file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **environment, "PYTHONPATH": _python_path()},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -91,6 +91,12 @@ class ChildProcess:
         with self._process.stdout as lines:
             for event in read_events(lines):
                 self._events.put(event)
+
+
+def _python_path() -> str:
+    """Have the child import the erf_seg_ros that this is, wherever it was started."""
+    root = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
 
 
 def _die_with_parent() -> None:

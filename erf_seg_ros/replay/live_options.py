@@ -60,6 +60,7 @@ class LivePlan:
     player: list[str]
     recorder: list[str]
     node: list[str]
+    frames: int | None
 
     @classmethod
     def of(cls, options: LiveOptions) -> LivePlan:
@@ -71,6 +72,7 @@ class LivePlan:
             raise ErfSegError(f"the rate is {options.rate:g}; it must be above 0 (1 is real time)")
         with BagReader(options.bag) as bag:
             types = {topic.name: topic.msgtype for topic in bag.topics}
+            counts = {topic.name: topic.count for topic in bag.topics}
         if options.image_topic not in types:
             raise ErfSegError(f"{options.bag} has no topic {options.image_topic}")
         info_topic = sibling_camera_info(options.image_topic, types)
@@ -94,6 +96,7 @@ class LivePlan:
                 f"--live-stamps={played_frames}",
             ],
             _node_arguments(options, info_topic, compressed, logs / "node_parameters.yaml"),
+            _frames_to_play(options, counts[options.image_topic]),
         )
 
 
@@ -103,6 +106,13 @@ def sibling_camera_info(image_topic: str, topics: Mapping[str, str]) -> str | No
     folder = image_topic.rsplit("/", 2 if compressed else 1)[0]
     sibling = f"{folder}/camera_info"
     return sibling if sibling in topics else None
+
+
+def _frames_to_play(options: LiveOptions, recorded: int) -> int | None:
+    """How many frames there will be; None where a time limit leaves that open."""
+    if options.seconds is not None:
+        return None
+    return recorded if options.frames is None else min(recorded, options.frames)
 
 
 def _remove_old_recording(folder: Path) -> None:

@@ -12,13 +12,13 @@ QUIET_S = 3.0
 
 
 class Listener(Protocol):
-    """Is told how far a run is."""
+    """Is told what is going on, so that somebody can watch."""
 
-    def stage(self, what: str) -> None:
-        """Something new begins."""
+    def stage(self, what: str, frames: int | None = None) -> None:
+        """Something new begins; `frames` is how many it will go through, where that is known."""
 
-    def frames(self, sent: int, labelled: int) -> None:
-        """So many frames were sent, and so many labels came back."""
+    def progress(self, done: int, note: str = "") -> None:
+        """So many frames are done."""
 
 
 class LiveProgress:

@@ -49,6 +49,7 @@ class _Run:
         listener: Listener,
         cleanup: ExitStack,
     ) -> None:
+        self._plan = plan
         self._listener = listener
         self.progress = LiveProgress()
         self._events: Queue[dict[str, Any]] = Queue()
@@ -94,9 +95,9 @@ class _Run:
         if event["event"] == "error":
             raise self._failure(event["message"])
         if event["event"] == "matched":
-            self._listener.stage("playing")
+            self._listener.stage("playing", self._plan.frames)
         self.progress.add(event)
-        self._listener.frames(self.progress.sent, self.progress.labelled)
+        self._listener.progress(self.progress.sent, f"{self.progress.labelled} labelled")
 
     def _refuse_the_dead(self) -> None:
         for child in (self._node, self._recorder, self._player):

@@ -1,0 +1,54 @@
+"""One bag through the node, and the report of it: what `erf_seg bag replay` and the demo share."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from rclpy.utilities import get_rmw_implementation_identifier
+
+from erf_seg_core.checkpoint import find_checkpoint, load_checkpoint
+from erf_seg_core.report.replay_report import Replay, Truth, report_replay
+from erf_seg_core.report.summary import ReplaySummary
+
+from .live_options import LABEL_TOPIC, LiveOptions
+from .live_progress import Listener
+from .live_run import run_live
+
+
+def replay_bag(
+    options: LiveOptions, listener: Listener, truth: Truth, video: bool = True
+) -> ReplaySummary:
+    """Run live, then write the report into `options.output`.
+
+    Raises `ErfSegError` when bag, model or output cannot be used. Ctrl-C keeps what there is;
+    `KeyboardInterrupt` comes out only if that is nothing.
+    """
+    model, _ = load_checkpoint(find_checkpoint(options.model))
+    recording = run_live(options, listener)
+    listener.stage("scoring and drawing", len(recording.frames))
+    replay = Replay(
+        bag=options.bag,
+        image_topic=options.image_topic,
+        labels=recording.labels,
+        label_topic=LABEL_TOPIC,
+        model=model,
+        engine=recording.engine,
+        frames=recording.frames,
+        totals=recording.totals,
+        played_at=options.rate,
+        lateness_ms=recording.lateness_ms,
+        interrupted=recording.interrupted,
+        environment=_ros_facts(),
+    )
+    return report_replay(replay, options.output, truth, video, listener.progress)
+
+
+def _ros_facts() -> dict[str, str]:
+    distribution = os.environ.get("ROS_DISTRO", "")
+    if not distribution:
+        try:
+            distribution = f"rclpy {metadata.version('ros-rclpy')} from PyPI"
+        except metadata.PackageNotFoundError:
+            distribution = "unknown"
+    return {"ROS 2": distribution, "middleware": get_rmw_implementation_identifier()}

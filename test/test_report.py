@@ -1,0 +1,300 @@
+"""The report: matching by stamp, sums, figures and the page itself."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from erf_seg_core.checkpoint import CheckpointInfo
+from erf_seg_core.class_sets import ClassSet, load_class_set
+from erf_seg_core.report import figures
+from erf_seg_core.report.frames import (
+    Distribution,
+    Fate,
+    FrameOutcome,
+    FrameTotals,
+    achieved_rate_hz,
+    latencies,
+    write_frames_csv,
+)
+from erf_seg_core.report.html import write_report
+from erf_seg_core.report.matched_frames import MatchedFrame, matched_frames
+from erf_seg_core.report.pictures import StripCollector, spread
+from erf_seg_core.report.scoring import RecordedScores, why_not_comparable
+from erf_seg_core.report.summary import ReplaySummary, Source
+from erf_seg_core.report.video import OverlayVideo
+
+PERIOD_NS = 100_000_000
+FIRST_NS = 1_700_000_000_123_456_789
+CLASSES = ClassSet("two", ("road", "<script>alert(1)</script>"), ((10, 20, 30), (200, 100, 0)))
+
+
+def outcome(index, ms=None):
+    stamp_ns = FIRST_NS + index * PERIOD_NS
+    if ms is None:
+        return FrameOutcome(stamp_ns, Fate.MISSING)
+    times = {"age_on_arrival": 1.0, "network": ms - 1.0, "end_to_end": ms}
+    return FrameOutcome(stamp_ns, Fate.LABELLED, times)
+
+
+FRAMES = [outcome(0, 30.0), outcome(1), outcome(2, 50.0), outcome(3, 40.0)]
+
+
+def stamped(*indices, value=0):
+    return [(FIRST_NS + i * PERIOD_NS, "camera", np.full((4, 6), value, np.uint8)) for i in indices]
+
+
+def images(*indices):
+    return [
+        (stamp, frame, cv2.cvtColor(a, cv2.COLOR_GRAY2BGR)) for stamp, frame, a in stamped(*indices)
+    ]
+
+
+def test_frames_are_matched_by_exact_stamp():
+    late = [(stamp + 1, frame, array) for stamp, frame, array in stamped(3)]
+    matched = list(matched_frames(images(0, 1, 2, 3), stamped(0, 2, 5), [*stamped(1, 2), *late]))
+    assert [m.labels is not None for m in matched] == [True, False, True, False]
+    assert [m.truth is not None for m in matched] == [False, True, True, False]
+
+
+def test_matching_reads_no_further_than_it_must():
+    taken = []
+
+    def source():
+        for item in stamped(*range(100)):
+            taken.append(item)
+            yield item
+
+    next(matched_frames(images(0, 1), source(), ()))
+    assert len(taken) == 1
+
+
+def test_scores_count_frames_with_label_and_truth_only():
+    scores = RecordedScores(CLASSES)
+    truth = np.array([[0, 0, 1, 255]], np.uint8)
+    labels = np.array([[0, 1, 1, 0]], np.uint8)
+    picture = np.zeros((1, 4, 3), np.uint8)
+    assert scores.scores() is None
+    scores.add(MatchedFrame(0, picture, None, truth))
+    scores.add(MatchedFrame(1, picture, labels, None))
+    assert scores.scores() is None
+    scores.add(MatchedFrame(2, picture, labels, truth))
+    result = scores.scores()
+    assert result.images == 1
+    assert result.confusion.iou().tolist() == [0.5, 0.5]
+
+
+def test_labels_of_another_size_are_scored_at_the_truths():
+    scores = RecordedScores(CLASSES)
+    labels = np.array([[0, 1]], np.uint8)
+    truth = np.array([[0, 0, 1, 1], [0, 0, 1, 1]], np.uint8)
+    scores.add(MatchedFrame(0, np.zeros((2, 4, 3), np.uint8), labels, truth))
+    assert scores.scores().confusion.accuracy() == 1.0
+
+
+def test_other_class_sets_are_not_scored_and_the_reason_names_both():
+    cityscapes, camvid = load_class_set("cityscapes19"), load_class_set("camvid11")
+    assert why_not_comparable(camvid, camvid) == ""
+    reason = why_not_comparable(cityscapes, camvid)
+    assert "cityscapes19" in reason
+    assert "camvid11" in reason
+
+
+def test_distributions_leave_out_frames_without_times():
+    assert latencies(FRAMES)["end_to_end"] == Distribution(40.0, 49.0, 50.0)
+    assert latencies([outcome(0)]) == {}
+
+
+def test_stamps_that_are_missing_do_not_reach_the_distributions():
+    unstamped = FrameOutcome(0, Fate.LABELLED, {"age_on_arrival": float("nan"), "network": 5.0})
+    assert list(latencies([unstamped])) == ["network"]
+
+
+def test_rate_counts_labels_in_recorded_time():
+    assert achieved_rate_hz(FRAMES) == pytest.approx(7.5)  # three of four frames at 10 Hz
+    assert np.isnan(achieved_rate_hz(FRAMES[:1]))
+
+
+def test_csv_has_a_row_for_every_frame(tmp_path):
+    write_frames_csv(tmp_path / "frames.csv", FRAMES)
+    rows = [line.split(",") for line in (tmp_path / "frames.csv").read_text().splitlines()]
+    assert rows[0] == ["stamp_ns", "fate", "age_on_arrival_ms", "network_ms", "end_to_end_ms"]
+    assert [row[0] for row in rows[1:]] == [str(frame.stamp_ns) for frame in FRAMES]
+    assert rows[2][1:] == ["missing", "", "", ""]
+    assert rows[3][1:] == ["labelled", "1.000", "49.000", "50.000"]
+
+
+def test_spread_keeps_first_and_last():
+    assert spread(range(100), 3) == [0, 50, 99]
+    assert spread([5, 6], 3) == [5, 6]
+    assert spread([], 3) == []
+
+
+def test_bar_shows_every_fate_in_proportion():
+    svg = figures.fates_bar(FrameTotals(10, 5, dropped=3, lost_to_node=2))
+    widths = [float(w) + 1 for w in re.findall(r'width="([\d.]+)" height="34"', svg)]
+    assert widths == pytest.approx([figures.WIDTH * share for share in (0.5, 0.3, 0.2)], abs=0.2)
+    assert "Of 10 frames: 5 labelled, 3 dropped for a newer frame, 2 image lost" in svg
+
+
+@pytest.mark.parametrize("values", [[0.0], [7.0], [1e-4, 2e-4], [3.0, 12000.0]])
+def test_histogram_holds_every_frame_whatever_the_range(values):
+    frames = [outcome(i, ms) for i, ms in enumerate(values)]
+    svg = figures.latency_histogram(frames, Distribution.of(values))
+    assert f"over {len(values)} frames" in svg
+    assert svg.count('class="bar"') >= 1
+    assert "nan" not in svg
+
+
+def test_timeline_marks_missing_frames():
+    svg = figures.timeline(FRAMES)
+    assert svg.count('class="missing"') == 1
+    assert svg.count("<circle") == 6  # two times for each of three labelled frames
+
+
+class Page(HTMLParser):
+    """Text, tags and references of a page."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.text, self.links, self.alts = [], [], [], []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append(tag)
+        self.links += [values[name] for name in ("src", "href") if name in values]
+        if tag == "img":
+            self.alts.append(values.get("alt"))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def make_summary(**changes):
+    scores = RecordedScores(CLASSES)
+    labels = np.array([[0, 0, 0, 1]], np.uint8)
+    truth = np.array([[0, 0, 1, 1]], np.uint8)
+    scores.add(MatchedFrame(0, np.zeros((1, 4, 3), np.uint8), labels, truth))
+    values = {
+        "source": Source("bags/<b>drive</b>", "/camera/image_raw", (360, 480), 10.0),
+        "model": CheckpointInfo("dg4", 2, CLASSES, (360, 480), notes="trained <i>briefly</i>"),
+        "engine": "onnxruntime",
+        "frames": FRAMES,
+        "totals": FrameTotals(4, 3, dropped=1),
+        "scores": scores.scores(),
+        "scores_note": "",
+        "lateness_ms": [0.1, 0.2, 0.1, 0.3],
+        "machine": {"processor": "two cores"},
+        "interrupted": False,
+        "created": "2030-01-01",
+        "files": {"summary": "out/summary.json"},
+    }
+    return ReplaySummary(**{**values, **changes})
+
+
+@pytest.fixture
+def strips():
+    collector = StripCollector(CLASSES, [FIRST_NS], show_truth=True)
+    image = np.full((6, 8, 3), 90, np.uint8)
+    labels = np.zeros((6, 8), np.uint8)
+    collector.add(MatchedFrame(FIRST_NS, image, labels, labels))
+    collector.add(MatchedFrame(FIRST_NS + 1, image, labels, labels))
+    return collector.strips
+
+
+def test_page_shows_the_numbers(tmp_path, strips):
+    write_report(tmp_path / "report.html", make_summary(), strips, None)
+    page = Page((tmp_path / "report.html").read_text())
+    text = " ".join(" ".join(page.text).split())
+    for shown in (
+        "3 of 4",
+        "58.3 %",
+        "40 ms",
+        "7.5 Hz",
+        "two cores",
+        "66.7",
+        "50.0",
+        "add up to 4",
+    ):
+        assert shown in text, shown
+    assert len(page.alts) == 3  # image, truth and prediction of the one chosen frame
+    assert all(page.alts)
+
+
+def test_page_needs_no_network_and_escapes_names(tmp_path, strips):
+    write_report(tmp_path / "report.html", make_summary(), strips, None)
+    source = (tmp_path / "report.html").read_text()
+    page = Page(source)
+    assert not {"script", "i", "link", "iframe"} & set(page.tags)
+    assert "<script>alert(1)</script>" in "".join(page.text)
+    assert "trained <i>briefly</i>" in "".join(page.text)
+    assert all(link.startswith("data:") for link in page.links)
+    assert "http" not in source
+
+
+def test_pictures_in_the_page_are_those_of_the_frame(strips):
+    (strip,) = strips
+    kind, data = strip.prediction.split(";base64,")
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert kind == "data:image/png"
+    assert (picture == np.array(CLASSES.colors[0])[::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"scores": None, "scores_note": "Not scored: <no> truth."}, "Not scored: <no> truth."),
+        ({"interrupted": True}, "this report is partial"),
+        (
+            {"frames": [outcome(0), outcome(1)], "totals": FrameTotals(2, 0, lost_to_node=2)},
+            "The node reported no times",
+        ),
+        ({"frames": [], "totals": FrameTotals(0, 0), "lateness_ms": []}, "No frame was played"),
+    ],
+    ids=["no truth", "interrupted", "nothing labelled", "nothing played"],
+)
+def test_page_of_an_incomplete_replay_says_so(tmp_path, changes, shown):
+    summary = make_summary(**changes)
+    write_report(tmp_path / "report.html", summary, [], None)
+    assert shown in " ".join(Page((tmp_path / "report.html").read_text()).text)
+    assert json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+
+
+def test_json_has_the_same_numbers(tmp_path):
+    make_summary().write_json(tmp_path / "summary.json")
+    data = json.loads((tmp_path / "summary.json").read_text())
+    assert data["frames"]["labelled"] == 3
+    assert data["latency_ms"]["end_to_end"]["median"] == 40.0
+    assert data["scores"]["miou"] == pytest.approx(7 / 12, abs=1e-6)
+    assert data["source"]["image_size"] == [360, 480]
+
+
+def test_table_adds_up_in_words():
+    table = make_summary().table()
+    assert "4 recorded = 3 labelled + 1 dropped for a newer frame" in table
+    assert "58.33 % over 1 frames" in table
+
+
+def test_video_has_every_frame_and_opens(tmp_path):
+    classes = load_class_set("camvid11")
+    image = np.full((91, 121, 3), 128, np.uint8)
+    labels = np.full((91, 121), 3, np.uint8)
+    path = tmp_path / "overlay.webm"
+    with OverlayVideo(path, classes, 10.0) as video:
+        for index in range(5):
+            video.add(MatchedFrame(index, image, labels if index != 2 else None, None))
+    reader = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := reader.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 5
+    assert reader.get(cv2.CAP_PROP_FPS) == pytest.approx(10.0)
+    middle = [frame[120, 160].astype(int) for frame in frames]
+    assert np.abs(middle[2] - 128).max() < 12  # without a label: the image itself
+    expected = 64 + np.array(classes.colors[3])[::-1] / 2
+    assert np.abs(middle[0] - expected).max() < 12
