@@ -75,7 +75,7 @@ class Camera:
         kind = CompressedImage if settings.transport == "compressed" else Image
         reliability = ReliabilityPolicy[settings.input_reliability.upper()]
         qos = QoSProfile(depth=settings.input_depth, reliability=reliability)
-        info_topic = camera_info_topic(self._node, self.name)
+        info_topic = camera_info_topic(self._node, self.name, settings.transport)
         info_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions = [
             self._node.create_subscription(kind, self.topic, receive, qos),

@@ -12,25 +12,27 @@ def image_topic(node: Node, camera: str, transport: str) -> str:
     `image/compressed` itself works too, since creating a subscription applies the rules again.
     A topic that already ends in the transport is taken as it is.
     """
-    topic = node.resolve_topic_name(_input(camera, "image"))
-    if transport == "raw" or topic.endswith(f"/{transport}"):
-        return topic
-    return f"{topic}/{transport}"
+    base = _base_topic(node, camera, transport)
+    return base if transport == "raw" else f"{base}/{transport}"
 
 
-def camera_info_topic(node: Node, camera: str) -> str:
+def camera_info_topic(node: Node, camera: str, transport: str) -> str:
     """Fully qualified `camera_info`: where it was remapped to, else the image topic's sibling."""
     name = _input(camera, "camera_info")
     remapped = node.resolve_topic_name(name)
     if remapped != node.resolve_topic_name(name, only_expand=True):
         return remapped
-    folder, _, _ = node.resolve_topic_name(_input(camera, "image")).rpartition("/")
+    folder, _, _ = _base_topic(node, camera, transport).rpartition("/")
     return f"{folder}/camera_info"
 
 
 def output_topic(camera: str, name: str) -> str:
     """Private output topic: `~/label` or `~/<camera>/label`."""
     return f"~/{_input(camera, name)}"
+
+
+def _base_topic(node: Node, camera: str, transport: str) -> str:
+    return node.resolve_topic_name(_input(camera, "image")).removesuffix(f"/{transport}")
 
 
 def _input(camera: str, name: str) -> str:

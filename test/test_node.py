@@ -1,8 +1,12 @@
 """The node in its own process, over real DDS: a test publishes, the node answers."""
 
+import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from erf_seg_core import load_segmenter
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.overlay import blend
+from erf_seg_ros import dds_profile
 from erf_seg_ros.timing import STAGES, FrameTiming
 
 PICTURE = make_picture()
@@ -55,9 +60,10 @@ def offline(checkpoint):
 
 @pytest.fixture(scope="module")
 def start_node(folder, checkpoint, module_ros_domain_id):
-    def start(log="node.log", *arguments, **parameters):
+    def start(log="node.log", *arguments, environment=None, **parameters):
         defaults = {"model": checkpoint, "device": "cpu", "engine": "torch", "threads": 1}
-        return NodeProcess(folder / log, *arguments, **{**defaults, **parameters})
+        parameters = {**defaults, **parameters}
+        return NodeProcess(folder / log, *arguments, environment=environment, **parameters)
 
     return start
 
@@ -460,3 +466,29 @@ def test_unusable_start_parameter_ends_the_node_with_one_sentence(start_node):
         assert process.process.wait(30) == 2
         assert "'threads'" in process.log
         assert "Traceback" not in process.log
+
+
+def test_large_best_effort_images_arrive_with_the_profile(start_node):
+    """1280×720 bgr8 at 15 Hz; without the profile hardly any of these get through."""
+    count = 45
+    profile = dds_profile.environment()
+    assert profile, "this test's environment must not choose a profile of its own"
+    command = [sys.executable, str(Path(__file__).with_name("image_publisher.py"))]
+    command += ["/large/image", "720", "1280", "15", str(count)]
+    client = Client("large/segmentation")
+    client.listen(DiagnosticArray, "timing")
+    with (
+        start_node("large.log", "-r", "__ns:=/large", environment=profile) as node,
+        subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **profile}) as camera,
+    ):
+
+        def finished():
+            messages = client.received["timing"]
+            timings = [FrameTiming.from_message(message) for message in messages]
+            return timings if timings and timings[-1].received >= 0.95 * count else None
+
+        timings = client.wait_until(finished, "95 % of the images")
+        camera.stdin.close()
+        assert node.end()[0] == 0
+    client.close()
+    assert statistics.median(t.age_on_arrival_ms for t in timings) < 1000 / 15

@@ -1,6 +1,7 @@
 """Declarations and checks of the node's parameters."""
 
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -10,6 +11,7 @@ from rclpy.parameter import Parameter
 
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.errors import ErfSegError
+from erf_seg_ros import dds_profile
 from erf_seg_ros.parameters import (
     SPECS,
     Applies,
@@ -95,6 +97,12 @@ def test_bad_values_are_refused_with_name_and_reason(name, bad, reason):
     refusal = SPECS_BY_NAME[name].refusal(bad)
     assert refusal.startswith(name)
     assert reason in refusal
+
+
+def test_shipped_parameter_file_shows_the_defaults():
+    path = dds_profile.path().with_name("segmentation.yaml")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert content == {"/**": {"ros__parameters": DEFAULTS}}
 
 
 def test_settings_have_none_for_the_networks_own_choice():

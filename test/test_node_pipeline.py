@@ -1,0 +1,181 @@
+"""The pipeline inside the test's process: what it computes, and when it leaves out."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+import rclpy
+from node_under_test import PATIENCE_S, bgr8, make_checkpoint, make_picture
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from erf_seg_core import load_segmenter
+from erf_seg_core.errors import ErfSegError
+from erf_seg_ros import pipeline as pipeline_module
+from erf_seg_ros.camera import Camera
+from erf_seg_ros.parameters import SPECS, Settings
+from erf_seg_ros.pipeline import Pipeline
+from erf_seg_ros.topics import camera_info_topic, image_topic
+
+SETTINGS = Settings.from_values({spec.name: spec.default for spec in SPECS})
+PICTURE = make_picture()
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    path = make_checkpoint(tmp_path_factory.mktemp("pipeline") / "small.safetensors")
+    return load_segmenter(path, device="cpu", engine="torch", threads=1)
+
+
+@pytest.fixture
+def context(ros_domain_id):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def node(context):
+    return rclpy.create_node("segmentation", context=context)
+
+
+class Recorder:
+    """The real segmenter, with a note of what it was asked for."""
+
+    def __init__(self, segmenter):
+        self._segmenter = segmenter
+        self.asked = []
+
+    def __call__(self, image, **options):
+        self.asked.append(options)
+        if image.shape[0] == 13:
+            raise ErfSegError("thirteen rows")
+        return self._segmenter(image, **options)
+
+    def __getattr__(self, name):
+        return getattr(self._segmenter, name)
+
+
+@pytest.fixture
+def running(node, segmenter, context):
+    """Pipeline with two cameras, and `label(camera)` which sends each a picture and waits."""
+    recorder = Recorder(segmenter)
+    cameras = [Camera(node, name, segmenter.class_set) for name in ("front", "left")]
+    pipeline = Pipeline(recorder, cameras, lambda: SETTINGS, node.get_logger(), str)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    pipeline.start()
+
+    def spin_until(condition):
+        for _ in range(int(PATIENCE_S / 0.02)):
+            if condition():
+                return
+            executor.spin_once(timeout_sec=0.02)
+        pytest.fail("the condition never came true")
+
+    yield pipeline, recorder, spin_until
+    pipeline.stop()
+
+
+def test_confidence_and_overlay_are_computed_for_subscribers_only(node, running, monkeypatch):
+    pipeline, recorder, spin_until = running
+    blends = []
+    blend = pipeline_module.blend
+    monkeypatch.setattr(pipeline_module, "blend", lambda *a: blends.append(a) or blend(*a))
+    front = pipeline.cameras[0]
+    images = node.create_publisher(Image, "front/image", 1)
+    spin_until(images.get_subscription_count)
+
+    def label():
+        done = front.counter.now().labelled
+        images.publish(bgr8(PICTURE))
+        spin_until(lambda: front.counter.now().labelled > done)
+
+    label()
+    assert (recorder.asked[-1]["confidence"], len(blends)) == (False, 0)
+    outputs = []
+    for topic in ("confidence", "overlay"):
+        node.create_subscription(Image, f"~/front/{topic}", outputs.append, 1)
+    spin_until(lambda: front.wants_confidence() and front.wants_overlay())
+    label()
+    assert (recorder.asked[-1]["confidence"], len(blends)) == (True, 1)
+    spin_until(lambda: {m.encoding for m in outputs} == {"mono8", "bgr8"})
+
+
+def test_cameras_have_their_own_topics_and_counts(node, running, segmenter):
+    pipeline, _, spin_until = running
+    labels = {name: [] for name in ("front", "left")}
+    images = {}
+    for name, received in labels.items():
+        node.create_subscription(Image, f"~/{name}/label", received.append, 10)
+        images[name] = node.create_publisher(Image, f"{name}/image", 1)
+        spin_until(images[name].get_subscription_count)
+        spin_until(lambda name=name: node.count_subscribers(f"/segmentation/{name}/label"))
+    for number, (name, publisher) in enumerate(images.items()):
+        picture = make_picture(number)
+        message = bgr8(picture)
+        message.header = Header(frame_id=name)
+
+        def answered(publisher=publisher, message=message, name=name):
+            publisher.publish(message)
+            return labels[name]
+
+        spin_until(answered)
+        label = labels[name][0]
+        assert label.header.frame_id == name
+        assert bytes(label.data) == segmenter(picture).labels.tobytes()
+    assert all(camera.counter.now().labelled for camera in pipeline.cameras)
+
+
+def test_failure_of_the_network_costs_one_frame(node, running):
+    pipeline, _, spin_until = running
+    counter = pipeline.cameras[0].counter
+    images = node.create_publisher(Image, "front/image", 10)
+    spin_until(images.get_subscription_count)
+    images.publish(bgr8(PICTURE[:13]))
+    spin_until(lambda: counter.now().failed)
+    assert counter.now().last_failure == "thirteen rows"
+    images.publish(bgr8(PICTURE))
+    spin_until(lambda: counter.now().labelled)
+
+
+def test_stop_and_start_account_for_every_frame(node, running):
+    pipeline, _, spin_until = running
+    counter = pipeline.cameras[0].counter
+    images = node.create_publisher(Image, "front/image", 10)
+    for _ in range(3):
+        spin_until(images.get_subscription_count)
+        before = counter.now().received
+        for _ in range(5):
+            images.publish(bgr8(np.ascontiguousarray(PICTURE)))
+        spin_until(lambda before=before: counter.now().received > before)
+        assert pipeline.stop()
+        assert not pipeline.running
+        counts = counter.now()
+        assert counts.received == counts.labelled + counts.dropped
+        spin_until(lambda: images.get_subscription_count() == 0)
+        pipeline.start()
+
+
+@pytest.mark.parametrize(
+    ("rules", "transport", "image", "info"),
+    [
+        ([], "raw", "/car/image", "/car/camera_info"),
+        ([], "compressed", "/car/image/compressed", "/car/camera_info"),
+        (["image:=/cam/image_raw"], "raw", "/cam/image_raw", "/cam/camera_info"),
+        (["image:=/cam/rgb"], "compressed", "/cam/rgb/compressed", "/cam/camera_info"),
+        (["image:=/c/i/compressed"], "compressed", "/c/i/compressed", "/c/camera_info"),
+        (["image:=front/image"], "raw", "/car/front/image", "/car/front/camera_info"),
+        (["image:=/cam/a", "camera_info:=/b/info"], "raw", "/cam/a", "/b/info"),
+    ],
+)
+def test_input_topics_follow_image_transport(context, rules, transport, image, info):
+    arguments = ["--ros-args"]
+    for rule in rules:
+        arguments += ["-r", rule]
+    node = rclpy.create_node("segmentation", namespace="/car", context=context, cli_args=arguments)
+    assert image_topic(node, "", transport) == image
+    assert camera_info_topic(node, "", transport) == info
