@@ -126,9 +126,7 @@ def test_launched_node_labels_the_camera_and_ends_on_ctrl_c(launched, client, tm
 
 def test_lifecycle_is_left_to_others_with_autostart_false(launched, client, tmp_path):
     checkpoint = make_checkpoint(tmp_path / "small.safetensors")
-    launched(
-        model=checkpoint, engine="torch", threads="1", namespace="/car", autostart="false"
-    )
+    launched(model=checkpoint, engine="torch", threads="1", namespace="/car", autostart="false")
     assert client.state() == "unconfigured"
     for verb, state in (("configure", "inactive"), ("activate", "active")):
         subprocess.run(
