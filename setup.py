@@ -55,7 +55,6 @@ setup(
         "tqdm",
         "matplotlib",
         "tensorboard",
-        "jsonargparse[signatures]",
         "jinja2",
         "psutil",
     ],

@@ -64,15 +64,20 @@ def all_imports(file):
 
 
 def imports_on_loading(file):
-    """Imports outside of functions: what merely importing the file costs."""
+    """Imports outside of functions and TYPE_CHECKING: what merely importing the file costs."""
 
-    def outside_functions(node):
+    def is_executed(node):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            return False
+        return not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+
+    def executed(node):
         for child in ast.iter_child_nodes(node):
-            if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if is_executed(child):
                 yield child
-                yield from outside_functions(child)
+                yield from executed(child)
 
-    return set(imported_modules(file, outside_functions(ast.parse(file.read_text()))))
+    return set(imported_modules(file, executed(ast.parse(file.read_text()))))
 
 
 def is_or_is_in(module, names):

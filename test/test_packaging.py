@@ -167,7 +167,7 @@ def declared_by_setup_py():
 
 
 def bare(requirement):
-    """`jsonargparse[signatures]==4.53.0; …` -> `jsonargparse`."""
+    """`numpy==2.2.6; python_version …` -> `numpy`."""
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower()
 
 
