@@ -1,0 +1,16 @@
+"""Inference without ROS: images in, labels out.
+
+`load_segmenter` is what users need; below it, engines run a network's `Program` at a fixed size.
+"""
+
+from .engine import ENGINES, Engine, create_engine
+from .segmenter import Segmentation, Segmenter, load_segmenter
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Segmentation",
+    "Segmenter",
+    "create_engine",
+    "load_segmenter",
+]
