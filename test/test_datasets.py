@@ -77,7 +77,7 @@ def test_cityscapes_official_layout_and_ids(tmp_path):
 
 def test_cityscapes_ids_are_the_official_ones():
     labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
-    from erf_seg_core.training.sources import CITYSCAPES_TRAIN_IDS
+    from erf_seg_core.evaluation.predictions import CITYSCAPES_TRAIN_IDS
 
     official = {x.id: x.trainId for x in labels if 0 <= x.trainId < 19}
     assert official == CITYSCAPES_TRAIN_IDS

@@ -66,6 +66,13 @@ def test_mistakes_are_named(tmp_path, assignment, message):
         load(tmp_path, parse_assignments([assignment]))
 
 
+def test_precision_and_layout_that_give_wrong_gradients_are_refused(tmp_path):
+    both = ["--channels-last", "--precision", "bfloat16"]
+    with pytest.raises(ErfSegError, match="wrong gradients on the CPU"):
+        load(tmp_path, parse_assignments(both))
+    assert load(tmp_path, parse_assignments([*both, "--device", "cuda"])).channels_last
+
+
 def test_missing_keys_and_words_without_dashes_are_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("model: dg4\nstages: [{}]\n")

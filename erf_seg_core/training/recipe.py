@@ -141,6 +141,12 @@ class Recipe:
             raise ErfSegError("a recipe needs stages, and the last one must be of task 'segment'")
         if any(side % STRIDE for side in self.input_size):
             raise ErfSegError(f"input_size {list(self.input_size)} is not made of multiples of 8")
+        if self.channels_last and self.precision == "bfloat16" and self.device != "cuda":
+            # Seen with torch 2.13 on an AVX-512 CPU: the weight gradient of dilated depthwise convs
+            # is then partly uninitialised memory. Either option alone is right.
+            raise ErfSegError(
+                "channels_last with bfloat16 gives wrong gradients on the CPU: drop one"
+            )
         for i, stage in enumerate(self.stages):
             _check_stage(stage, f"stages.{i}")
 

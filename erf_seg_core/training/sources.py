@@ -15,6 +15,7 @@ import numpy as np
 
 from ..class_sets import VOID_ID, ClassSet
 from ..errors import ErfSegError
+from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
 from .recipe import Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -30,12 +31,6 @@ IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "sky": ("sky",),
 }
 """IDD-lite's seven classes, in id order, as unions of CamVid's eleven."""
-
-CITYSCAPES_TRAIN_IDS = {
-    **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12},
-    **{26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
-}
-"""Official labelIds of the 19 evaluated classes (cityscapesscripts/helpers/labels.py)."""
 
 
 @dataclass(frozen=True)
