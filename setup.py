@@ -50,7 +50,6 @@ setup(
         "onnx",
         "onnxruntime",
         "rosbags",
-        "rosbags-image",
         "PyYAML",
         "tqdm",
         "matplotlib",
