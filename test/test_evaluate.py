@@ -86,7 +86,7 @@ def test_scores_are_json_and_a_table():
     assert data["iou"]["sky"] == pytest.approx(1 / 3, abs=1e-6)
     assert data["iou"]["tree"] is None
     assert data["miou"] == pytest.approx(1 / 6, abs=1e-6)
-    assert "building   0.00" in scores.table()
+    assert "building     0.00" in scores.table()
     assert scores.table().splitlines()[-2:] == ["mIoU        16.67", "accuracy    33.33"]
 
 

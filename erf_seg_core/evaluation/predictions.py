@@ -14,7 +14,7 @@ CITYSCAPES_TRAIN_IDS = {
     **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12},
     **{26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
 }
-"""Train id by official labelId of the 19 evaluated classes (cityscapesscripts, helpers/labels.py)."""
+"""Train id by official labelId, 19 evaluated classes (cityscapesscripts, helpers/labels.py)."""
 
 
 def to_cityscapes_ids(labels: np.ndarray) -> np.ndarray:
