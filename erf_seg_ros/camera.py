@@ -135,9 +135,10 @@ class Camera:
     def _age_ms(self, header: Header) -> float:
         # by hand, because rclpy's Time raises for the negative seconds that a bad driver may send
         stamp_ns = header.stamp.sec * NS_PER_S + header.stamp.nanosec
-        if stamp_ns == 0:  # drivers that do not stamp
+        now_ns = self._node.get_clock().now().nanoseconds
+        if stamp_ns == 0 or now_ns == 0:  # no stamp by the driver; no /clock yet
             return math.nan
-        return (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        return (now_ns - stamp_ns) / 1e6
 
     def _publisher(self, kind: type, name: str) -> Publisher:
         return self._node.create_publisher(kind, output_topic(self.name, name), OUTPUT_QOS)

@@ -283,8 +283,9 @@ def _run() -> int:
         node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while True:
+        while rclpy.ok():
             executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
+        return 0
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except ParameterException as error:

@@ -94,7 +94,7 @@ def test_launched_node_labels_the_camera_and_ends_on_ctrl_c(launched, client, tm
         stale_after="3",
         engine="torch",
         threads="1",
-        label_size="'[30, 40]'",
+        label_size="[30, 40]",
     )
     client.wait_for_state("active")
     # the launch arguments win over the file, the file over the defaults

@@ -143,7 +143,8 @@ ENCODED = {
 def test_labels_are_those_of_the_offline_segmenter(camera, offline, name):
     message, picture = ENCODED[name]
     expected = offline(picture)
-    assert len(np.unique(expected.labels)) > 1
+    assert len(np.unique(expected.labels)) > 5
+    assert (expected.labels != offline(make_picture(1)).labels).mean() > 0.1
     label = camera.show(message)
     assert np.array_equal(pixels(label), expected.labels)
     confidence = camera.client.answer(label.header, "confidence")
@@ -457,6 +458,10 @@ def test_autostart_can_be_switched_off(start_node, client):
             "node", lambda _, values: values["lifecycle_state"] == "unconfigured", "unconfigured"
         )
         assert waiting.state() == "unconfigured"
+        assert waiting.change_state("shutdown")
+        waiting.wait_for_status(
+            "node", lambda _, values: values["lifecycle_state"] == "finalized", "finalized"
+        )
         waiting.close()
         assert process.end(signal.SIGTERM)[0] == 0
 
@@ -477,8 +482,9 @@ def test_large_best_effort_images_arrive_with_the_profile(start_node):
     command += ["/large/image", "720", "1280", "15", str(count)]
     client = Client("large/segmentation")
     client.listen(DiagnosticArray, "timing")
+    patient = {"input_depth": 20}  # a loaded machine may keep the node from reading for a second
     with (
-        start_node("large.log", "-r", "__ns:=/large", environment=profile) as node,
+        start_node("large.log", "-r", "__ns:=/large", environment=profile, **patient) as node,
         subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **profile}) as camera,
     ):
 
