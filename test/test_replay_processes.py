@@ -25,8 +25,8 @@ from erf_seg_ros.replay.played_frames import (
     PlayedFramesWriter,
     read_played_frames,
 )
-from erf_seg_ros.replay.player import PlayOptions, timed_messages
 from erf_seg_ros.replay.stamps import read_stamp_ns, starts_with_header, with_stamp_ns
+from erf_seg_ros.replay.timeline import PlayOptions, timed_messages
 
 FRAMES = 12
 PATIENCE_S = 60

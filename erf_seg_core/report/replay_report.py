@@ -11,6 +11,7 @@ from pathlib import Path
 from ..bags import BagReader
 from ..checkpoint import CheckpointInfo
 from ..class_sets import ClassSet, load_class_set
+from .bag_pictures import camera_pictures, label_pictures
 from .frames import NS_PER_S, Fate, FrameOutcome, FrameTotals, write_frames_csv
 from .html import write_report
 from .machine import machine_facts
@@ -92,7 +93,7 @@ def report_replay(
         frames=replay.frames,
         totals=replay.totals,
         scores=scores.scores(),
-        scores_note=note or "Not scored: no labelled frame has truth of the same stamp.",
+        scores_note=note or scores.why_none(),
         lateness_ms=replay.lateness_ms,
         machine={**machine_facts(), **replay.environment},
         interrupted=interrupted,
@@ -113,9 +114,14 @@ def _frames(
         return
     last_ns = replay.frames[-1].stamp_ns
     recorded = {topic.name for topic in labels.topics}
-    label_images = labels.images(replay.label_topic) if replay.label_topic in recorded else ()
-    truth_images: Iterator[StampedArray] = iter(()) if note else bag.images(truth.topic)
-    for frame in matched_frames(bag.images(replay.image_topic), label_images, truth_images):
+    label_images: Iterator[StampedArray] = iter(())
+    if replay.label_topic in recorded:
+        label_images = label_pictures(labels, replay.label_topic)
+    truth_images: Iterator[StampedArray] = iter(())
+    if not note:
+        truth_images = label_pictures(bag, truth.topic)
+    images = camera_pictures(bag, replay.image_topic)
+    for frame in matched_frames(images, label_images, truth_images):
         if frame.stamp_ns > last_ns:
             return
         yield frame

@@ -51,7 +51,7 @@ class ReplaySummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `summary.json`; milliseconds, fractions, nanoseconds."""
-        return {
+        data = {
             "source": asdict(self.source),
             "model": {
                 "name": self.model.model,
@@ -72,10 +72,11 @@ class ReplaySummary:
             "created": self.created,
             "files": self.files,
         }
+        return _rounded(data)
 
     def write_json(self, path: Path) -> None:
         """Write `to_dict` as JSON."""
-        text = json.dumps(_rounded(self.to_dict()), indent=2, ensure_ascii=False)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
 
     def table(self) -> str:

@@ -27,9 +27,16 @@ def read_events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def stop_on_signals() -> threading.Event:
-    """Event that SIGINT and SIGTERM set, so that a process ends where it chooses to."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+STOP_PLAYING = signal.SIGUSR1
+"""Tells a player to send nothing more, but to stay: its last frames may still be read."""
+
+
+def set_on_signals(numbers: Iterable[signal.Signals], *events: threading.Event) -> None:
+    """Have these signals set the events, so that a process ends where it chooses to."""
+
+    def handle(*_: object) -> None:
+        for event in events:
+            event.set()
+
+    for number in numbers:
+        signal.signal(number, handle)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from erf_seg_core.bags import BagReader
+from erf_seg_core.bags.messages import COMPRESSED_IMAGE
 from erf_seg_core.checkpoint import find_checkpoint
 from erf_seg_core.errors import ErfSegError
 
@@ -60,7 +61,7 @@ class LivePlan:
     player: list[str]
     recorder: list[str]
     node: list[str]
-    frames: int | None
+    frames: int
 
     @classmethod
     def of(cls, options: LiveOptions) -> LivePlan:
@@ -72,9 +73,8 @@ class LivePlan:
             raise ErfSegError(f"the rate is {options.rate:g}; it must be above 0 (1 is real time)")
         with BagReader(options.bag) as bag:
             types = {topic.name: topic.msgtype for topic in bag.topics}
-            counts = {topic.name: topic.count for topic in bag.topics}
-        if options.image_topic not in types:
-            raise ErfSegError(f"{options.bag} has no topic {options.image_topic}")
+            count = bag.image_topic(options.image_topic).count
+            frames = _frames_to_play(options, count, bag.duration_s)
         info_topic = sibling_camera_info(options.image_topic, types)
         logs = options.output / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class LivePlan:
         played_frames = logs / "played_frames.csv"
         played_frames.unlink(missing_ok=True)
         recorded = label_topics(options)
-        compressed = types[options.image_topic] == "sensor_msgs/msg/CompressedImage"
+        compressed = types[options.image_topic] == COMPRESSED_IMAGE
         return cls(
             logs,
             labels,
@@ -96,23 +96,41 @@ class LivePlan:
                 f"--live-stamps={played_frames}",
             ],
             _node_arguments(options, info_topic, compressed, logs / "node_parameters.yaml"),
-            _frames_to_play(options, counts[options.image_topic]),
+            frames,
         )
+
+
+_NOT_CAMERAS = ("depth", "label", "ground_truth", "confidence", "mask")
+
+
+def choose_image_topic(bag: BagReader, wanted: str | None) -> str:
+    """`wanted` if the bag has it, else the one topic that looks like a camera's.
+
+    Raises `ErfSegError` with the candidates when that is not one.
+    """
+    if wanted is None:
+        names = [topic.name for topic in bag.image_topics()]
+        cameras = [name for name in names if not any(word in name for word in _NOT_CAMERAS)]
+        if len(cameras) == 1:
+            return cameras[0]
+    return bag.image_topic(wanted).name
 
 
 def sibling_camera_info(image_topic: str, topics: Mapping[str, str]) -> str | None:
     """The camera_info beside an image topic (or beside what it is the compressed form of)."""
-    compressed = topics[image_topic] == "sensor_msgs/msg/CompressedImage"
+    compressed = topics[image_topic] == COMPRESSED_IMAGE
     folder = image_topic.rsplit("/", 2 if compressed else 1)[0]
     sibling = f"{folder}/camera_info"
     return sibling if sibling in topics else None
 
 
-def _frames_to_play(options: LiveOptions, recorded: int) -> int | None:
-    """How many frames there will be; None where a time limit leaves that open."""
-    if options.seconds is not None:
-        return None
-    return recorded if options.frames is None else min(recorded, options.frames)
+def _frames_to_play(options: LiveOptions, recorded: int, duration_s: float) -> int:
+    """About how many frames there will be; a time limit is taken as a share of the recording."""
+    if options.frames is not None:
+        return min(recorded, options.frames)
+    if options.seconds is not None and options.seconds < duration_s:
+        return round(recorded * options.seconds / duration_s)
+    return recorded
 
 
 def _remove_old_recording(folder: Path) -> None:

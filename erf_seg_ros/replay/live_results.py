@@ -55,7 +55,7 @@ def collect(labels: Path, played_frames: Path, interrupted: bool) -> LiveRecordi
     return LiveRecording(
         labels=labels,
         frames=frames,
-        totals=_totals(len(played), len(labelled), counts),
+        totals=totals(len(played), len(labelled), counts),
         model=last.model if last else "",
         engine=last.engine if last else "",
         lateness_ms=[frame.late_us / 1000 for frame in played],
@@ -97,7 +97,7 @@ def _outcome(
     return FrameOutcome(frame.recorded_ns, Fate.LABELLED, times_ms)
 
 
-def _totals(recorded: int, labelled: int, counts: Mapping[str, int]) -> FrameTotals:
+def totals(recorded: int, labelled: int, counts: Mapping[str, int]) -> FrameTotals:
     """Sums of a run; without the node's counts, whatever has no label counts as unfinished."""
     if not counts:
         return FrameTotals(recorded, labelled, unfinished=recorded - labelled)

@@ -17,6 +17,7 @@ from erf_seg_ros import dds_profile
 
 from .child_process import ChildProcess
 from .domain import private_domain
+from .events import STOP_PLAYING
 from .live_options import LiveOptions, LivePlan
 from .live_progress import Listener, LiveProgress
 from .live_results import LiveRecording, collect
@@ -75,7 +76,7 @@ class _Run:
             except KeyboardInterrupt:
                 interrupted = True
                 self._listener.stage("interrupted, waiting for the labels of the frames sent")
-                self._player.signal(signal.SIGINT)
+                self._player.signal(STOP_PLAYING)
                 if not self.progress.sent:
                     break
         return interrupted

@@ -9,11 +9,11 @@ camera's frame would have; the table in `--frames-file` maps each back to the re
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
@@ -25,13 +25,14 @@ from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from erf_seg_core.bags import BagMessage, BagReader
+from erf_seg_core.bags import BagReader
 from erf_seg_core.errors import ErfSegError
 
-from .events import emit, stop_on_signals
+from .events import STOP_PLAYING, emit, set_on_signals
 from .message_types import message_class
 from .played_frames import PlayedFrame, PlayedFramesWriter
-from .stamps import NS_PER_S, read_stamp_ns, starts_with_header, with_stamp_ns
+from .stamps import NS_PER_S, starts_with_header, with_stamp_ns
+from .timeline import PlayOptions, TimedMessage, timed_messages
 
 LEAD_IN_S = 0.5
 """From "matched" to the first frame: a reader knows its writer a moment after the writer does."""
@@ -47,73 +48,6 @@ RESTING_STATES = (
 CAMERA_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE
 )
-
-
-@dataclass(frozen=True)
-class PlayOptions:
-    """What to play and how; `rate` 2 is twice real time, None for a limit is none."""
-
-    bag: Path
-    image_topic: str
-    other_topics: tuple[str, ...] = ()
-    rate: float = 1.0
-    frames: int | None = None
-    seconds: float | None = None
-    loop: bool = False
-    keep_stamps: bool = False
-
-
-@dataclass(frozen=True)
-class TimedMessage:
-    """A message with its place on the recorded timeline, in nanoseconds."""
-
-    topic: str
-    msgtype: str
-    raw: bytes
-    recorded_ns: int
-
-
-def timed_messages(options: PlayOptions) -> Iterator[TimedMessage]:
-    """Messages of the chosen topics in the bag's order, up to the limits."""
-    first_ns, frames = None, 0
-    for message in _looped(options) if options.loop else _one_round(options):
-        if first_ns is None:
-            first_ns = message.recorded_ns
-        elapsed_s = (message.recorded_ns - first_ns) / NS_PER_S
-        if options.seconds is not None and elapsed_s >= options.seconds:
-            return
-        if message.topic == options.image_topic:
-            if frames == options.frames:
-                return
-            frames += 1
-        yield message
-
-
-def _looped(options: PlayOptions) -> Iterator[TimedMessage]:
-    """Rounds without end; each continues the timeline one frame interval after the last."""
-    shift_ns = 0
-    while True:
-        stamps_ns = []
-        for message in _one_round(options):
-            if message.topic == options.image_topic:
-                stamps_ns = [*stamps_ns[:1], *stamps_ns[-1:], message.recorded_ns]
-            yield replace(message, recorded_ns=message.recorded_ns + shift_ns)
-        if len(stamps_ns) < 2:
-            raise ErfSegError(f"{options.bag} needs two frames on {options.image_topic} to loop")
-        shift_ns += stamps_ns[-1] - stamps_ns[0] + (stamps_ns[-1] - stamps_ns[-2])
-
-
-def _one_round(options: PlayOptions) -> Iterator[TimedMessage]:
-    with BagReader(options.bag) as bag:
-        for message in bag.messages([options.image_topic, *options.other_topics]):
-            raw = bytes(message.raw)
-            yield TimedMessage(message.topic, message.msgtype, raw, _recorded_ns(message, raw))
-
-
-def _recorded_ns(message: BagMessage, raw: bytes) -> int:
-    """When the sensor saw it; drivers that leave the stamp at zero leave us the recorder's time."""
-    stamp_ns = read_stamp_ns(raw) if starts_with_header(message.msgtype) else 0
-    return stamp_ns or message.time_ns
 
 
 class Player:
@@ -215,33 +149,24 @@ def wait_until_active(node: Node, target: str, timeout_s: float, stop: threading
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Play until the end, a signal or an error; the exit status is 0, 0 and 2."""
-    parser = argparse.ArgumentParser(description="Play a bag's camera over DDS in real time.")
-    parser.add_argument("bag", type=Path)
-    parser.add_argument("--image-topic", required=True)
-    parser.add_argument("--other-topic", action="append", default=[], help="played along with it")
-    parser.add_argument("--rate", type=float, default=1.0, help="2 is twice real time")
-    parser.add_argument("--frames", type=int, help="stop after so many frames")
-    parser.add_argument("--seconds", type=float, help="stop after so much recorded time")
-    parser.add_argument("--loop", action="store_true", help="start over at the end")
-    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps")
-    parser.add_argument("--frames-file", type=Path, required=True, help="CSV of the frames sent")
-    parser.add_argument("--wait-active", metavar="NODE", help="lifecycle node to wait for")
-    parser.add_argument(
-        "--wait-subscribed",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="topic of somebody else's that must have a subscriber too",
-    )
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for every wait")
-    parser.add_argument(
-        "--hold",
-        action="store_true",
-        help="when done, stay until signalled: the last frame lives "
-        "in this process's shared memory until its readers have copied it",
-    )
-    args = parser.parse_args(arguments)
+    """Play until the end or a signal; the exit status is 0, or 2 after an error."""
+    args = _parser().parse_args(arguments)
+    stop, ended = threading.Event(), threading.Event()
+    set_on_signals((signal.SIGINT, signal.SIGTERM), stop, ended)
+    set_on_signals((STOP_PLAYING,), stop)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        _run(args, stop, ended)
+    except ErfSegError as error:
+        emit("error", message=str(error))
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _run(args: argparse.Namespace, stop: threading.Event, ended: threading.Event) -> None:
     options = PlayOptions(
         args.bag,
         args.image_topic,
@@ -252,20 +177,6 @@ def main(arguments: list[str] | None = None) -> int:
         args.loop,
         args.keep_stamps,
     )
-    stop = stop_on_signals()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        _run(options, args, stop)
-    except ErfSegError as error:
-        emit("error", message=str(error))
-        print(error, file=sys.stderr)
-        return 2
-    finally:
-        rclpy.try_shutdown()
-    return 0
-
-
-def _run(options: PlayOptions, args: argparse.Namespace, stop: threading.Event) -> None:
     node = rclpy.create_node("erf_seg_player")
     player = Player(node, options, stop)
     if args.wait_active:
@@ -277,7 +188,37 @@ def _run(options: PlayOptions, args: argparse.Namespace, stop: threading.Event) 
     player.flush()
     emit("done", sent=sent, interrupted=stop.is_set())
     if args.hold:
-        stop.wait()
+        ended.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Play a bag's camera over DDS in real time.")
+    add = parser.add_argument
+    add("bag", type=Path)
+    add("--image-topic", required=True)
+    add("--other-topic", action="append", default=[], help="played along with it")
+    add("--rate", type=float, default=1.0, help="2 is twice real time")
+    add("--frames", type=int, help="stop after so many frames")
+    add("--seconds", type=float, help="stop after so much recorded time")
+    add("--loop", action="store_true", help="start over at the end")
+    add("--keep-stamps", action="store_true", help="send the recorded stamps")
+    add("--frames-file", type=Path, required=True, help="CSV of the frames sent")
+    add("--wait-active", metavar="NODE", help="lifecycle node to wait for")
+    add(
+        "--wait-subscribed",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="topic of somebody else's that must have a subscriber too",
+    )
+    add("--timeout", type=float, default=60.0, help="seconds for every wait")
+    add(
+        "--hold",
+        action="store_true",
+        help="when done, stay until SIGINT or SIGTERM: the last frames live in this process's "
+        "shared memory until their readers have copied them",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ that the new bag lines up with the bag that was played. A signal ends it with a 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from erf_seg_core.bags import BagWriter
 from erf_seg_core.errors import ErfSegError
 
-from .events import emit, stop_on_signals
+from .events import emit, set_on_signals
 from .message_types import message_class
 from .played_frames import LiveStamps
 from .stamps import read_stamp_ns, starts_with_header, with_stamp_ns
@@ -109,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--live-stamps", type=Path, help="a player's frames file")
     parser.add_argument("--quiet", type=float, help="end after so many seconds without a message")
     args = parser.parse_args(arguments)
-    stop = stop_on_signals()
+    stop = threading.Event()
+    set_on_signals((signal.SIGINT, signal.SIGTERM), stop)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         _run(args, stop)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 
-from rosbags.typesys import Stores, get_typestore
-
+from erf_seg_core.bags.messages import typestore
 from erf_seg_core.errors import ErfSegError
 
 NS_PER_S = 1_000_000_000
@@ -22,7 +21,7 @@ _HEADER_TYPE = "std_msgs/msg/Header"
 @cache
 def starts_with_header(msgtype: str) -> bool:
     """Whether messages of this type ("sensor_msgs/msg/Image") carry a stamp that we can find."""
-    store = get_typestore(Stores.LATEST)
+    store = typestore()
     if msgtype not in store.fielddefs:
         return False
     fields = store.get_msgdef(msgtype).fields

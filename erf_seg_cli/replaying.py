@@ -1,0 +1,130 @@
+"""What `erf_seg demo` and `erf_seg bag replay` share: options, progress bars, the summary."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+EXIT_INTERRUPTED = 130
+
+
+def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None) -> None:
+    """Declare the options of a live run; `output` is the default folder, None makes it needed."""
+    parser.add_argument("--model", default="dg4", help="name or checkpoint file")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=output,
+        required=output is None,
+        metavar="DIR",
+        help="folder for report.html, summary.json, frames.csv, labels, video and logs",
+    )
+    parser.add_argument("--image-topic", metavar="TOPIC", help="which camera, if there are several")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--seconds", type=_positive(float), help="play so much of the recording")
+    limit.add_argument("--frames", type=_positive(int), help="play so many frames")
+    parser.add_argument(
+        "--rate", type=_positive(float), default=1.0, help="playing speed; 2 is twice real time"
+    )
+    parser.add_argument(
+        "--truth-topic", default="/ground_truth/label", help="label images to score against"
+    )
+    parser.add_argument(
+        "--truth-classes", default="camvid11", help="class set of their ids: name or YAML file"
+    )
+    parser.add_argument("--engine", default="auto", help="auto, torch or onnxruntime")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--no-video", action="store_true", help="leave the overlay video out")
+    parser.add_argument("--json", action="store_true", help="print summary.json's content")
+
+
+def replay(args: argparse.Namespace, bag: Path) -> int:
+    """Play `bag` into the node, write the report and print the summary."""
+    from erf_seg_core.bags import BagReader
+    from erf_seg_core.report.replay_report import Truth
+    from erf_seg_ros.replay.live_options import LiveOptions, choose_image_topic
+    from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
+    from erf_seg_ros.replay.replay_bag import replay_bag
+
+    with BagReader(bag) as reader:
+        image_topic = choose_image_topic(reader, args.image_topic)
+    options = LiveOptions(
+        bag=bag,
+        image_topic=image_topic,
+        output=Path(args.output),
+        model=args.model,
+        rate=args.rate,
+        frames=args.frames,
+        seconds=args.seconds,
+        parameters={"engine": args.engine, "device": args.device},
+    )
+    truth = Truth(args.truth_topic, args.truth_classes)
+    with sigterm_as_ctrl_c(), ProgressBars() as bars:
+        summary = replay_bag(options, bars, truth, video=not args.no_video)
+    if args.json:
+        print(json.dumps(summary.to_dict(), ensure_ascii=False))
+    else:
+        print(f"\n{summary.table()}")
+    return EXIT_INTERRUPTED if summary.interrupted else 0
+
+
+class ProgressBars:
+    """On stderr: a line for each stage, and a bar once it has frames to show."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._bar: Any = None
+        self._what = ""
+        self._frames: int | None = None
+
+    def stage(self, what: str, frames: int | None = None) -> None:
+        """End the bar before it and say what begins."""
+        self.close()
+        self._what, self._frames = what, frames
+        if not frames:
+            print(f"{what} …", file=sys.stderr, flush=True)
+
+    def progress(self, done: int, note: str = "") -> None:
+        """Move the bar."""
+        from tqdm import tqdm
+
+        if self._bar is None:
+            if not done:
+                return
+            self._bar = tqdm(
+                total=self._frames,
+                desc=self._what,
+                unit=" frames",
+                file=sys.stderr,
+                mininterval=0.2,
+            )
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the last bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> ProgressBars:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last bar as it is."""
+        self.close()
+
+
+def _positive(kind: type) -> Any:
+    def convert(text: str) -> Any:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    convert.__name__ = kind.__name__  # argparse names it in "invalid float value"
+    return convert
