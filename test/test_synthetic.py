@@ -111,10 +111,11 @@ def test_road_depth_is_that_of_the_ground_plane(seed):
 
 def test_pavement_lies_a_kerb_above_the_road(drive):
     frame = drive.frame(5)
-    near = (frame.labels == PAVEMENT) & (frame.depth_m < 8)
+    near = (frame.labels == PAVEMENT) & (frame.depth_m < 15)
     heights = world_points(frame)[near][:, 2]
     assert near.sum() > 50
-    assert np.quantile(heights, 0.05) > -0.02  # half a pixel at the kerb's foot
+    # outlines are drawn half a pixel wide, so the kerb's foot may reach a little below the road
+    assert heights.min() > -15 / frame.camera.fy
     assert np.median(heights) == pytest.approx(0.12, abs=0.01)
 
 
