@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from erf_seg_core.bags import BagWriter
-from erf_seg_core.synthetic import SyntheticDrive
+from erf_seg_core.bags.make import make_bag
+from erf_seg_core.bags.sources import SyntheticSource
 
 from .replay.live_progress import Listener
-
-IMAGE_TOPIC = "/camera/image_raw"
-INFO_TOPIC = "/camera/camera_info"
-TRUTH_TOPIC = "/ground_truth/label"
-FRAME_ID = "camera_optical_frame"
-FIRST_STAMP_NS = 1_577_836_800_000_000_000  # the start of 2020: a drive has no date of its own
 
 
 @dataclass(frozen=True)
@@ -39,17 +34,15 @@ def rendered_drive(folder: Path, options: DriveOptions, listener: Listener) -> P
     bag = folder / options.name
     if bag.is_dir():
         return bag
-    unfinished = folder / f".{options.name}"  # gets its name once it is whole
-    shutil.rmtree(unfinished, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / ".rendering" / options.name  # moves up once it is whole
+    shutil.rmtree(unfinished.parent, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True)
     listener.stage("rendering a synthetic drive", options.frames)
-    drive = SyntheticDrive(options.seed, options.size, options.rate_hz)
-    with BagWriter(unfinished) as writer:
-        for index in range(options.frames):
-            frame = drive.frame(index)
-            stamp_ns = FIRST_STAMP_NS + round(index * 1e9 / options.rate_hz)
-            writer.write_image(IMAGE_TOPIC, stamp_ns, FRAME_ID, frame.image_bgr, "bgr8")
-            writer.write_camera_info(INFO_TOPIC, stamp_ns, FRAME_ID, frame.camera)
-            writer.write_image(TRUTH_TOPIC, stamp_ns, FRAME_ID, frame.labels, "mono8")
-            listener.progress(index + 1)
-    return unfinished.rename(bag)
+    done = count(1)
+    source = SyntheticSource(options.frames, options.seed, options.size, options.rate_hz)
+    made = make_bag(source, unfinished, on_frame=lambda: listener.progress(next(done)))
+    if made.interrupted:
+        raise KeyboardInterrupt  # a drive of this name must have all its frames
+    unfinished.rename(bag)
+    unfinished.parent.rmdir()
+    return bag

@@ -61,5 +61,5 @@ def why_not_comparable(predicted: ClassSet, truth: ClassSet) -> str:
         return ""
     return (
         f"Not scored: the model labels the classes of {predicted.name}, "
-        f"the truth in the bag is in {truth.name}."
+        f"the truth in the bag is taken to be in {truth.name}."
     )
