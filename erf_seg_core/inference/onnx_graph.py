@@ -29,9 +29,9 @@ LOGITS_NAME = "logits"
 
 Output = Literal["labels", "labels+confidence", "logits"]
 
-# Logits are made and reduced to labels in tiles of this many of them, 1.3 MB, so that they never
-# leave the cache: 12 ms for 512×1024 and 20 classes on one core, 27 ms in one piece.
-TILE_LOGITS = 4096 * 80
+# Logits are made and reduced to labels in tiles of about this many (5 MB): all of them at once
+# would take 42 MB for 512×1024 and 20 classes; much smaller tiles cost more in threads that wait.
+TILE_LOGITS = 16384 * 80
 
 
 def build_graph(program: Program, input_size: tuple[int, int], output: Output) -> onnx.ModelProto:

@@ -45,7 +45,7 @@ class Segmenter:
     ) -> None:
         """Prepare a network that is already loaded; `load_segmenter` loads one by name."""
         self.info = info
-        self.input_size = _checked_input_size(input_size or info.input_size)
+        self.input_size = checked_input_size(input_size or info.input_size)
         self._engine: Engine | None = create_engine(net, self.input_size, engine, device, threads)
         self.engine_name = self._engine.name
         self.device = self._engine.device
@@ -137,6 +137,21 @@ def load_segmenter(
     return Segmenter(net, info, device, engine, input_size, threads)
 
 
+def checked_input_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the network's input size; `ErfSegError` names the nearest one that is possible."""
+    try:
+        height, width = (int(value) for value in size)
+    except (TypeError, ValueError):
+        raise ErfSegError(f"input size {size!r} is not (height, width)") from None
+    if height < 1 or width < 1 or height % STRIDE or width % STRIDE:
+        near = tuple(max(STRIDE, round(value / STRIDE) * STRIDE) for value in (height, width))
+        raise ErfSegError(
+            f"input size {height}×{width} (height×width) must be multiples of {STRIDE}; "
+            f"the nearest is {near[0]}×{near[1]}"
+        )
+    return height, width
+
+
 def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bring an image to the network's size (height, width), contiguous.
 
@@ -177,17 +192,3 @@ def _checked_label_size(size: tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise ErfSegError(f"label size {height}×{width} (height×width) must be at least 1×1")
     return int(height), int(width)
-
-
-def _checked_input_size(size: tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = (int(value) for value in size)
-    except (TypeError, ValueError):
-        raise ErfSegError(f"input size {size!r} is not (height, width)") from None
-    if height < 1 or width < 1 or height % STRIDE or width % STRIDE:
-        near = tuple(max(STRIDE, round(value / STRIDE) * STRIDE) for value in (height, width))
-        raise ErfSegError(
-            f"input size {height}×{width} (height×width) must be multiples of {STRIDE}; "
-            f"the nearest is {near[0]}×{near[1]}"
-        )
-    return height, width

@@ -52,6 +52,10 @@ class TorchEngine:
         """See `Engine.run`; here images may have any size that is a multiple of 8."""
         if self._on_cpu and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+        if (
+            not images.flags.writeable
+        ):  # a view of a message; PyTorch warns that it can't protect it
+            images = images.copy()
         with torch.inference_mode():
             pixels = torch.from_numpy(images).to(self._device, non_blocking=True)
             # N×h×w×3 seen as N×3×h×w is the channels-last layout already.

@@ -1,0 +1,202 @@
+import importlib.util
+import logging
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from inference_helpers import SIZE, images, info_for, logits_of, random_network
+
+from erf_seg_core.errors import ErfSegError
+from erf_seg_core.importing import import_checkpoint
+from erf_seg_core.inference import create_engine, load_segmenter, onnx_graph, torch_engine
+
+ENGINES = ["torch", "onnxruntime"]
+# One of each kind: baseline, shuffled or not, each decoder, each head.
+MODELS = ["erfnet", "dg4", "dg8s_star", "d_star_light", "dg4_star_light", "dg2s_encoder"]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", MODELS)
+def test_engine_gives_the_labels_of_the_logits(name, engine):
+    net = random_network(name)
+    batch = images(2, seed=5)
+    logits = logits_of(net, batch)
+    labels, confidence = create_engine(net, SIZE, engine, "cpu", 1).run(batch, True)
+    assert labels.dtype == confidence.dtype == np.uint8
+    assert labels.shape == confidence.shape == batch.shape[:3]
+    truth = logits.argmax(-1)
+    assert len(np.unique(truth)) > 5, "the network is degenerate, the comparison says little"
+    assert (labels == truth).mean() >= 0.999
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    probability = exponents.max(-1) / exponents.sum(-1)
+    assert np.abs(confidence - 255 * probability).max() < 1.0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_confidence_is_made_only_on_request(engine):
+    runner = create_engine(random_network("dg4_star_light"), SIZE, engine, "cpu", 1)
+    batch = images(1)
+    labels, confidence = runner.run(batch, False)
+    assert confidence is None
+    np.testing.assert_array_equal(labels, runner.run(batch, True)[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_is_labelled_like_its_images_one_by_one(engine):
+    runner = create_engine(random_network("dg4_star_light"), SIZE, engine, "cpu", 1)
+    batch = images(3)
+    together, _ = runner.run(batch, False)
+    single = np.concatenate([runner.run(batch[i : i + 1], False)[0] for i in range(3)])
+    assert (together == single).mean() >= 0.999
+    assert (together[0] != together[1]).any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["dg4_star_light", "dg2s_encoder"])
+def test_tiles_of_any_size_give_the_same_labels(monkeypatch, name, engine):
+    net = random_network(name)
+    batch = images(2)
+    whole = create_engine(net, SIZE, engine, "cpu", 1).run(batch, True)
+    # Tiles of five feature rows in the subpixel head, of one in the bilinear one, and a rest.
+    monkeypatch.setattr(onnx_graph, "TILE_LOGITS", 5 * 64 * 80)
+    monkeypatch.setattr(torch_engine, "TILE_LOGITS", 5 * 64 * 80)
+    tiled = create_engine(net, SIZE, engine, "cpu", 1).run(batch, True)
+    assert (whole[0] == tiled[0]).mean() >= 0.999
+    assert np.abs(whole[1].astype(int) - tiled[1]).max() <= 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_first_of_equal_logits_wins(engine):
+    net = random_network("dg4_star_light", num_outputs=5)
+    with torch.no_grad():
+        net.decoder.output_conv.weight.zero_()
+        net.decoder.output_conv.bias.copy_(torch.tensor([0.0, 2.0, 1.0, 2.0, 2.0]))
+    labels, confidence = create_engine(net, SIZE, engine, "cpu", 1).run(images(1), True)
+    assert set(np.unique(labels)) == {1}
+    exponents = np.exp([0.0, 2.0, 1.0, 2.0, 2.0])
+    assert set(np.unique(confidence)) == {round(255 * exponents[1] / exponents.sum())}
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("dg4_star_light", "DG4star_proposed_cityscapes.pth"),
+        ("d_star_light", "Dstar_proposed_cityscapes.pth"),
+    ],
+)
+def test_engines_agree_with_real_weights_on_real_images(data_dir, tmp_path, model, file):
+    import cv2
+
+    path = tmp_path / f"{model}.safetensors"
+    import_checkpoint(data_dir / "released_weights" / file, model, path)
+    frame = sorted((data_dir / "cityscapes_sample").rglob("*_leftImg8bit.png"))[0]
+    image = cv2.imread(str(frame))
+    first, second = (load_segmenter(path, "cpu", e, threads=1)(image) for e in ENGINES)
+    assert (first.labels == second.labels).mean() >= 0.999
+    assert np.abs(first.confidence.astype(int) - second.confidence).max() <= 1
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", ["dg4", "dg4_star_light", "dg2s_encoder"])
+def test_cuda_engine_agrees_with_the_cpu(name):
+    net = random_network(name)
+    batch = images(2, (256, 512), seed=5)
+    runner = create_engine(net, (256, 512), "torch", "cuda")
+    assert runner.device == "cuda:0"
+    labels, confidence = runner.run(batch, True)
+    logits = logits_of(net, batch)
+    assert (labels == logits.argmax(-1)).mean() >= 0.99  # float16, on random weights
+    probability = torch.from_numpy(logits).softmax(-1).amax(-1).numpy()
+    assert np.abs(confidence - 255 * probability).mean() < 1.0
+
+
+@needs_cuda
+def test_auto_takes_the_gpu():
+    runner = create_engine(random_network("dg4_star_light"), SIZE)
+    assert (runner.name, runner.device) == ("torch", "cuda:0")
+
+
+def test_auto_takes_onnxruntime_on_the_cpu_and_says_so(caplog):
+    with caplog.at_level(logging.INFO, logger="erf_seg_core"):
+        runner = create_engine(random_network("dg4_star_light"), SIZE, "auto", "cpu", 1)
+    assert (runner.name, runner.device) == ("onnxruntime", "cpu")
+    assert "engine onnxruntime on cpu, 1 threads" in caplog.text
+
+
+@pytest.fixture
+def without_onnxruntime(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
+    )
+
+
+def test_auto_falls_back_to_torch_with_a_warning(without_onnxruntime, caplog):
+    runner = create_engine(random_network("dg4_star_light"), SIZE, "auto", "cpu", 1)
+    assert runner.name == "torch"
+    assert "pip install onnxruntime" in caplog.text
+
+
+def test_a_named_engine_that_is_missing_is_an_error(without_onnxruntime):
+    with pytest.raises(ErfSegError, match="pip install onnxruntime"):
+        create_engine(random_network("dg4_star_light"), SIZE, "onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "threads", "message"),
+    [
+        ("openvino", "cpu", 1, "no engine 'openvino'"),
+        ("auto", "tpu", 1, "no device 'tpu'"),
+        ("auto", "mps", 1, "no device 'mps'"),
+        ("torch", "cuda:99", 1, "device 'cuda:99' is not there"),
+        ("auto", "cuda:99", 1, "device 'cuda:99' is not there"),
+        ("tensorrt", "cpu", 1, "GPU only"),
+        ("torch", "cpu", 0, "threads is 0"),
+    ],
+)
+def test_impossible_choices_are_refused(engine, device, threads, message):
+    with pytest.raises(ErfSegError, match=message):
+        create_engine(random_network("dg4_star_light"), SIZE, engine, device, threads)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers(),
+    reason="this ONNX Runtime has the CUDA provider",
+)
+@pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
+def test_an_onnxruntime_without_gpu_support_says_what_to_install(engine):
+    with pytest.raises(ErfSegError, match="pip install onnxruntime-gpu"):
+        create_engine(random_network("dg4_star_light"), SIZE, engine, "cuda")
+
+
+def test_threads_are_respected():
+    net = random_network("dg4_star_light")
+    process = psutil.Process()
+    before = process.num_threads()
+    alone = create_engine(net, SIZE, "onnxruntime", "cpu", 1)
+    assert process.num_threads() == before
+    three = create_engine(net, SIZE, "onnxruntime", "cpu", 3)
+    assert process.num_threads() == before + 2
+    for runner in (alone, three):
+        runner.close()
+
+    original = torch.get_num_threads()
+    try:
+        runner = create_engine(net, SIZE, "torch", "cpu", 3)
+        runner.run(images(1), False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(original)
+
+
+def test_load_segmenter_reports_the_engine(tmp_path):
+    from erf_seg_core.checkpoint import save_checkpoint
+
+    net = random_network("dg4_star_light")
+    path = save_checkpoint(tmp_path / "net.safetensors", net, info_for(net))
+    segmenter = load_segmenter(path, device="cpu", engine="torch", threads=1)
+    assert (segmenter.engine_name, segmenter.device) == ("torch", "cpu")
+    assert segmenter.info.model == "dg4_star_light"
+    assert segmenter.input_size == SIZE
