@@ -62,7 +62,7 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
     assert result["curve"][-1]["alpha"] == 0
     assert 0 <= result["miou"]["val"] <= 1
     rows = run_queue.table(queue).splitlines()
-    assert rows[0] == "| run | seeds | val, mIoU % | loss | minutes |"
+    assert rows[0] == "| run | seeds | val, mIoU % | loss | CPU minutes |"
     assert rows[2].startswith("| dense | 2 | ")
     assert " ± " in rows[3]
 

@@ -119,7 +119,9 @@ def table(queue: list[Run]) -> str:
     if not finished:
         return "no run of this queue is done yet"
     sets = list(finished[0]["miou"])
-    lines = ["| run | seeds | " + " | ".join(f"{s}, mIoU %" for s in sets) + " | loss | minutes |"]
+    lines = [
+        "| run | seeds | " + " | ".join(f"{s}, mIoU %" for s in sets) + " | loss | CPU minutes |"
+    ]
     lines.append("|---|---|" + "---|" * (len(sets) + 2))
     for name in dict.fromkeys(run.name for run in queue):
         results = [r for r in finished if r["name"] == name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -82,7 +81,8 @@ class StageRun:
         """Train to the end of the stage and leave the network averaged and folded."""
         self._resume(state)
         stage = self.stage
-        last_save = mark = time.monotonic()
+        clock = self.training.clock
+        last_save = clock.start()
         bar = tqdm(
             desc=f"stage {self.index + 1}/{len(self.training.recipe.stages)} {stage.task}",
             total=self.total_steps,
@@ -95,12 +95,11 @@ class StageRun:
                 for parts in self._batches():
                     self.loss_sum += self._optimise(parts)
                     self.step_in_epoch += 1
-                    self.training.seconds += time.monotonic() - mark
-                    mark = time.monotonic()
+                    now = clock.tick()
                     bar.update()
-                    if mark - last_save > 60 * self.training.recipe.save_minutes:
+                    if now - last_save > 60 * self.training.recipe.save_minutes:
                         self._save()
-                        last_save = mark
+                        last_save = now
                 self._end_epoch(bar)
         self._end_stage()
 
@@ -212,7 +211,7 @@ class StageRun:
             "lr": float(self.optimizer.param_groups[-1]["lr"]),
             "alpha": self.grouping.alpha if self.grouping else None,
             "loss": self.loss_sum / self.order.steps,
-            "minutes": training.seconds / 60,
+            "minutes": training.clock.wall / 60,
         }
         self.loss_sum = 0.0
         due = self.epoch % training.recipe.validate_every == 0 or self.epoch == stage.epochs

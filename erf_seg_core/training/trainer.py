@@ -16,6 +16,7 @@ from ..class_sets import load_class_set
 from ..errors import ErfSegError
 from ..grouping import GradualGrouping, densify
 from ..models import build_model, parse_model_name
+from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
 from .processes import Processes, joined_processes
@@ -101,7 +102,7 @@ class Training:
             (self.folder / "recipe.json").write_text(text, encoding="utf-8")
         self.processes.barrier()
         self.log = Logbook(self.folder, self.state.get("rows")) if self.processes.first else None
-        self.seconds = float(self.state.get("seconds", 0.0))
+        self.clock = Clock(*self.state.get("seconds", (0.0, 0.0)))
         reached = self.state.get("stage", 0)
         for stage in self.recipe.stages[:reached]:
             self._only_fold(stage)
@@ -132,7 +133,11 @@ class Training:
         if not self.processes.first:
             return
         partial = self.folder / f".{STATE_FILE}.partial"
-        common = {"recipe": self.recipe.to_dict(), "stage": stage, "seconds": self.seconds}
+        common = {
+            "recipe": self.recipe.to_dict(),
+            "stage": stage,
+            "seconds": (self.clock.wall, self.clock.cpu),
+        }
         torch.save({**common, "rows": self.log.rows, **state}, partial)
         partial.replace(self.folder / STATE_FILE)
 
@@ -151,7 +156,8 @@ class Training:
             "training": {
                 "images": len(self.images),
                 "epochs": sum(s.epochs for s in self.recipe.stages),
-                "minutes": round(self.seconds / 60, 2),
+                "minutes": round(self.clock.wall / 60, 2),
+                "cpu_minutes": round(self.clock.cpu / 60, 2),
                 "final_loss": self.log.rows[-1]["loss"],
             },
         }
