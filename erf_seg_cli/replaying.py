@@ -11,8 +11,8 @@ from typing import Any
 EXIT_INTERRUPTED = 130
 
 
-def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None) -> None:
-    """Declare the options of a live run; `output` is the default folder, None makes it needed."""
+def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, video: bool) -> None:
+    """Declare the options of a live run: `output` and `video` are the defaults."""
     parser.add_argument("--model", default="dg4", help="name or checkpoint file")
     parser.add_argument(
         "--output",
@@ -37,7 +37,22 @@ def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None) ->
     )
     parser.add_argument("--engine", default="auto", help="auto, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--no-video", action="store_true", help="leave the overlay video out")
+    parser.add_argument(
+        "--video",
+        action=argparse.BooleanOptionalAction,
+        default=video,
+        help="write a video of the labels over the images",
+    )
+    parser.add_argument(
+        "--record",
+        nargs="+",
+        default=[],
+        choices=("confidence", "overlay"),
+        help="record these outputs of the node too",
+    )
+    parser.add_argument(
+        "--storage", choices=("sqlite3", "mcap"), default="sqlite3", help="format of the labels"
+    )
     parser.add_argument("--json", action="store_true", help="print summary.json's content")
 
 
@@ -59,11 +74,14 @@ def replay(args: argparse.Namespace, bag: Path) -> int:
         rate=args.rate,
         frames=args.frames,
         seconds=args.seconds,
+        record_confidence="confidence" in args.record,
+        record_overlay="overlay" in args.record,
+        storage=args.storage,
         parameters={"engine": args.engine, "device": args.device},
     )
     truth = Truth(args.truth_topic, args.truth_classes)
     with sigterm_as_ctrl_c(), ProgressBars() as bars:
-        summary = replay_bag(options, bars, truth, video=not args.no_video)
+        summary = replay_bag(options, bars, truth, video=args.video)
     if args.json:
         print(json.dumps(summary.to_dict(), ensure_ascii=False))
     else:

@@ -27,6 +27,7 @@ from erf_seg_core.evaluation.metrics import ConfusionMatrix
 from erf_seg_core.report.frames import FrameTotals
 from erf_seg_ros.demo import DriveOptions, rendered_drive
 from erf_seg_ros.replay.live_options import (
+    CONFIDENCE_TOPIC,
     LABEL_TOPIC,
     LiveOptions,
     LivePlan,
@@ -59,25 +60,25 @@ def bag(folder):
     return make_bag(folder / "drive", FRAMES, truth, bad_frame=BAD_FRAME)
 
 
-def start_replay(bag, checkpoint, output, *options):
-    """`erf_seg demo` in a process of its own; stdout is the summary."""
+def start_replay(command, checkpoint, output):
+    """`erf_seg <command>` in a process of its own; stdout is the summary."""
     root = str(Path(erf_seg_ros.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    options = ["--json", "--engine", "torch", "--model", str(checkpoint), "--output", str(output)]
     return subprocess.Popen(
-        [sys.executable, "-m", "erf_seg_cli.main", "demo", "--bag", str(bag), "--json",
-         "--model", str(checkpoint), "--engine", "torch", "--output", str(output), *options],
+        [sys.executable, "-m", "erf_seg_cli.main", *map(str, command), *options],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
 def live(folder, bag, checkpoint):
     """Output folder and summary of one whole run."""
     output = folder / "out"
-    process = start_replay(bag, checkpoint, output)
+    process = start_replay(["demo", "--bag", bag], checkpoint, output)
     stdout, stderr = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 0, stderr
     return output, json.loads(stdout)
@@ -186,7 +187,8 @@ def long_bag(folder):
 
 def test_ctrl_c_keeps_what_was_recorded_and_leaves_nobody_behind(long_bag, checkpoint, tmp_path):
     output = tmp_path / "out"
-    process = start_replay(long_bag, checkpoint, output)
+    command = ["bag", "replay", long_bag, "--storage", "mcap", "--record", "confidence"]
+    process = start_replay(command, checkpoint, output)
     wait_until(lambda: has_played(output, 10), "ten frames")
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
@@ -196,13 +198,16 @@ def test_ctrl_c_keeps_what_was_recorded_and_leaves_nobody_behind(long_bag, check
     assert 10 <= summary["frames"]["recorded"] < 600
     assert sum_of_fates(summary["frames"]) == summary["frames"]["recorded"]
     assert len(labels_of(output)) == summary["frames"]["labelled"] > 0
+    assert (output / "labels" / "labels.mcap").is_file()
+    with BagReader(output / "labels") as reader:
+        assert CONFIDENCE_TOPIC in {topic.name for topic in reader.topics}
     assert "this report is partial" in (output / "report.html").read_text()
     assert processes_of(output) == []
 
 
 def test_killed_replay_takes_its_processes_along_and_closes_the_bag(long_bag, checkpoint, tmp_path):
     output = tmp_path / "out"
-    process = start_replay(long_bag, checkpoint, output)
+    process = start_replay(["demo", "--bag", long_bag], checkpoint, output)
     wait_until(lambda: has_played(output, 10), "ten frames")
     process.kill()
     process.communicate(timeout=PATIENCE_S)

@@ -11,6 +11,7 @@ import pytest
 
 from erf_seg_core.checkpoint import CheckpointInfo
 from erf_seg_core.class_sets import ClassSet, load_class_set
+from erf_seg_core.errors import ErfSegError
 from erf_seg_core.report import figures
 from erf_seg_core.report.frames import (
     Distribution,
@@ -287,14 +288,22 @@ def test_video_has_every_frame_and_opens(tmp_path):
     path = tmp_path / "overlay.webm"
     with OverlayVideo(path, classes, 10.0) as video:
         for index in range(5):
-            video.add(MatchedFrame(index, image, labels if index != 2 else None, None))
+            video.add(MatchedFrame(index, image, labels if index in (1, 3) else None, None))
     reader = cv2.VideoCapture(str(path))
     frames = []
     while (read := reader.read())[0]:
         frames.append(read[1])
     assert len(frames) == 5
     assert reader.get(cv2.CAP_PROP_FPS) == pytest.approx(10.0)
-    middle = [frame[120, 160].astype(int) for frame in frames]
-    assert np.abs(middle[2] - 128).max() < 12  # without a label: the image itself
-    expected = 64 + np.array(classes.colors[3])[::-1] / 2
-    assert np.abs(middle[0] - expected).max() < 12
+    color = np.array(classes.colors[3])[::-1]
+    # No label yet, its label, the label of the frame before at half the strength, …
+    for frame, alpha in zip(frames, (0.0, 0.5, 0.25, 0.5, 0.25), strict=True):
+        expected = (1 - alpha) * 128 + alpha * color
+        assert np.abs(frame[120, 160] - expected).max() < 12
+
+
+def test_video_that_cannot_be_written_is_an_error(tmp_path):
+    frame = MatchedFrame(0, np.zeros((90, 120, 3), np.uint8), None, None)
+    video = OverlayVideo(tmp_path / "missing" / "overlay.webm", CLASSES, 10.0)
+    with pytest.raises(ErfSegError, match="missing"):
+        video.add(frame)

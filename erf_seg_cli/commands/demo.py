@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bag", type=Path, help="rosbag to play; without it a synthetic drive is rendered"
     )
-    add_replay_arguments(parser, output="demo_out")
+    add_replay_arguments(parser, output="demo_out", video=True)
     parser.add_argument("--seed", type=int, default=0, help="which synthetic drive")
 
 

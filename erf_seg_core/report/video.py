@@ -28,7 +28,10 @@ _LEAST_WIDTH = 320  # narrower pictures are enlarged: the legend must fit
 
 
 class OverlayVideo:
-    """Writes a WebM; frames without a label are shown as they are, and marked."""
+    """Writes a WebM. A frame without a label shows the last one, fainter and with its age.
+
+    That is what a robot has at that moment: an old label that no longer quite fits.
+    """
 
     def __init__(self, path: Path, class_set: ClassSet, rate_hz: float, alpha: float = 0.5) -> None:
         """Write to `path` at `rate_hz`; the first frame decides the size."""
@@ -38,18 +41,25 @@ class OverlayVideo:
         self._alpha = alpha
         self._writer: cv2.VideoWriter | None = None
         self._legend: np.ndarray | None = None
+        self._last: MatchedFrame | None = None
         self._size = (0, 0)
 
     def add(self, frame: MatchedFrame) -> None:
         """Append one frame."""
         if self._writer is None:
             self._open(frame.image_bgr)
-        picture = frame.image_bgr
         if frame.labels is not None:
-            picture = blend(picture, frame.labels, self._class_set, self._alpha)
+            self._last = frame
+        picture = frame.image_bgr
+        if self._last is not None:
+            alpha = self._alpha if self._last is frame else self._alpha / 2
+            picture = blend(picture, self._last.labels, self._class_set, alpha)
         picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        if frame.labels is None:
-            _mark(picture, "no label for this frame")
+        if self._last is None:
+            _mark(picture, "no label yet")
+        elif self._last is not frame:
+            age_ms = (frame.stamp_ns - self._last.stamp_ns) / 1e6
+            _mark(picture, f"label of {age_ms:.0f} ms before")
         self._writer.write(np.vstack([picture, self._legend]))
 
     def close(self) -> None:
