@@ -128,7 +128,7 @@ SPECS: tuple[ParameterSpec, ...] = (
         "auto",
         "what runs the network; auto is the fastest that works here",
         Applies.ON_CONFIGURE,
-        choices=("auto", "torch", "onnxruntime"),
+        choices=("auto", "torch", "onnxruntime", "tensorrt"),
     ),
     ParameterSpec(
         "threads",

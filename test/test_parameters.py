@@ -11,6 +11,7 @@ from rclpy.parameter import Parameter
 
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.errors import ErfSegError
+from erf_seg_core.inference import ENGINES
 from erf_seg_ros import dds_profile
 from erf_seg_ros.parameters import (
     SPECS,
@@ -103,6 +104,10 @@ def test_shipped_parameter_file_shows_the_defaults():
     path = dds_profile.path().with_name("segmentation.yaml")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert content == {"/**": {"ros__parameters": DEFAULTS}}
+
+
+def test_engines_are_those_of_the_segmenter():
+    assert SPECS_BY_NAME["engine"].choices == ENGINES
 
 
 def test_settings_have_none_for_the_networks_own_choice():
