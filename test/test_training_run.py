@@ -15,13 +15,16 @@ import torch
 import yaml
 from training_data import tiny_recipe, write_camvid
 
+from erf_seg_cli.main import main
 from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.grouping import FadingGroups
 from erf_seg_core.models import build_model
 from erf_seg_core.training import load_recipe, train
 from erf_seg_core.training import stage as stage_module
+from erf_seg_core.training.processes import Processes
 from erf_seg_core.training.tasks import hidden_channels, recalibrate_norms
+from erf_seg_core.training.trainer import Training
 
 ROOT = Path(__file__).parents[1]
 
@@ -251,6 +254,40 @@ def test_distillation_and_starting_weights(data):
     assert largest_difference({k: start[k] for k in weights}, {k: new[k] for k in weights}) < 1e-5
     with pytest.raises(ErfSegError, match="does not fit this recipe's model"):
         run(data, init=str(teacher), output=str(data / "misfit"))
+
+
+def test_a_dense_checkpoint_starts_a_shuffled_model_with_the_same_outputs(data):
+    """Its channels go where the shuffle brings them back from."""
+    dense = run(data, model="d_star_light", output=str(data / "dense"))
+    outputs = []
+    for path, options in (
+        (dense, {"model": "d_star_light"}),
+        (dense, {"model": "dg4_star_light", "grouping": {"schedule": "power"}}),
+    ):
+        recipe = load_recipe(
+            recipe_file(data, model=options.pop("model"), init=str(path), stage=options)
+        )
+        training = Training(recipe, torch.device("cpu"), Processes(), restart=True, quiet=True)
+        with torch.no_grad():
+            outputs.append(training.net.eval()(torch.ones(1, 3, 16, 24)))
+    assert torch.allclose(*outputs, atol=1e-5)
+
+
+def test_the_command_prints_the_scores(data, capsys):
+    recipe_file(data, stage={"epochs": 1})
+    assert main(["train", str(data / "recipe.yaml"), "--seed", "3", "--restart", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert Path(report["checkpoint"]).exists()
+    assert report["metrics"]["training"]["epochs"] == 1
+    assert main(["train", str(data / "recipe.yaml"), "--sede", "3"]) == 2
+    assert "unknown key 'sede'" in capsys.readouterr().err
+
+
+def test_bad_validation_labels_are_found_before_training(data):
+    cv2.imwrite(str(data / "camvid/val/labels/drive0_002.png"), np.full((48, 64), 99, np.uint8))
+    with pytest.raises(ErfSegError, match=r"drive0_002.png: label ids \[99\]"):
+        run(data)
+    assert not (data / "run").exists()
 
 
 def test_recalibrated_norms_hold_the_statistics_of_the_batches():

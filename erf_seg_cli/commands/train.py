@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 HELP = "train a model by a recipe; a run that was stopped goes on where it was"
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     as_json = args.json or assignments.pop("json", None) == "true"
     recipe = load_recipe(args.recipe, list(assignments.items()))
     checkpoint = train(recipe, restart)
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # under torchrun the first process has the files and the word
     metrics = json.loads((recipe.output_folder / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print(json.dumps({"checkpoint": str(checkpoint), "metrics": metrics}))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..errors import ErfSegError
-from ..grouping import FreeChannels
+from ..grouping import FreeChannels, Move, shuffle_order
 from ..models import DepthwiseModule, SegmentationNetwork
 from .augment import random_view
 from .dataset import View, to_rgb
@@ -95,6 +95,32 @@ def hidden_channels(net: nn.Module) -> list[FreeChannels]:
         for name, module in net.named_modules()
         if isinstance(module, DepthwiseModule) and module.groups > 1
     ]
+
+
+def moves_between_shuffles(origin: nn.Module, net: nn.Module) -> list[Move]:
+    """Moves that let weights of `origin` compute the same in `net`, which shuffles otherwise.
+
+    Both have the same modules by name, with dense 1×1 convs where their shuffles differ.
+    """
+    moves = []
+    origins = dict(origin.named_modules())
+    for name, module in net.named_modules():
+        if not isinstance(module, DepthwiseModule):
+            continue
+        channels = module.pw1.out_channels
+        before, after = (
+            shuffle_order(channels, m.groups if m.shuffle else 1) for m in (origins[name], module)
+        )
+        if not torch.equal(before, after):
+            order = before[torch.argsort(after)]
+            layers = {"pw1": module.pw1, "bn2": module.bn2}
+            moves += [
+                Move(f"{name}.{layer}.{key}", 0, order)
+                for layer, m in layers.items()
+                for key, tensor in m.state_dict().items()
+                if tensor.ndim
+            ]
+    return moves
 
 
 def parameter_groups(

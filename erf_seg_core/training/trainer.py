@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from tqdm import tqdm
 
-from ..checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from ..class_sets import load_class_set
+from ..checkpoint import CheckpointInfo, find_checkpoint, load_checkpoint, save_checkpoint
+from ..class_sets import VOID_ID, load_class_set
 from ..errors import ErfSegError
-from ..grouping import GradualGrouping, densify
-from ..models import build_model, parse_model_name
+from ..grouping import GradualGrouping, apply_moves, densify
+from ..models import SegmentationNetwork, build_model, parse_model_name
 from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
@@ -23,6 +24,7 @@ from .processes import Processes, joined_processes
 from .recipe import Recipe, Stage
 from .sources import LabelledSet, open_source
 from .stage import StageRun
+from .tasks import moves_between_shuffles
 from .validation import network_predictor, validate
 
 DATA_VARIABLE = "ERF_SEG_DATA"  # folder of the data sets where a recipe names no data_root
@@ -68,6 +70,7 @@ class Training:
         self.validation = {
             v.name: open_source(v.source, self.class_set, self.data_root) for v in recipe.validation
         }
+        self._check_validation_sets()
         self.images = self._read_images()
         torch.manual_seed(recipe.seed)
         outputs = self.class_set.num_classes + recipe.void_output
@@ -114,6 +117,16 @@ class Training:
             self._finish()
         self.processes.barrier()
         return self.final
+
+    def _check_validation_sets(self) -> None:
+        """Find a bad file now rather than after the first epochs."""
+        for name, labelled in self.validation.items():
+            for i in tqdm(range(len(labelled.frames)), f"checking {name}", disable=self.quiet):
+                _, truth = labelled.load(i)
+                if ((truth >= self.class_set.num_classes) & (truth != VOID_ID)).any():
+                    raise ErfSegError(
+                        f"validation set '{name}' has union labels; only classes count"
+                    )
 
     def _read_images(self) -> TrainingImages:
         recipe = self.recipe
@@ -214,15 +227,22 @@ def _load_state(folder: Path, recipe: Recipe, restart: bool) -> dict[str, Any]:
     return state
 
 
-def _load_weights(net: nn.Module, path: str) -> None:
-    """Start from a checkpoint with tensors of the same names and shapes."""
-    _, tensors = load_checkpoint(path)
+def _load_weights(net: SegmentationNetwork, path: str) -> None:
+    """Start from a checkpoint whose tensors have this network's names and shapes.
+
+    A dense checkpoint may start a model that shuffles: its channels are put where the shuffle will
+    bring them back from, so that the network computes what the checkpoint's did.
+    """
+    info, tensors = load_checkpoint(find_checkpoint(path))
     own = net.state_dict()
     misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
     if misfits:
         raise ErfSegError(
             f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
         )
+    with torch.device("meta"):
+        origin = build_model(info.model, info.num_outputs, info.module_order)
+    apply_moves(tensors, moves_between_shuffles(origin, net))
     net.load_state_dict(tensors, strict=False)
 
 
