@@ -97,6 +97,15 @@ def test_sky_is_where_depth_is_infinite():
         assert (frame.depth_m > 0).all()
 
 
+@pytest.mark.parametrize("seed", [2, 14, 16, 22])
+def test_no_sky_below_the_horizon(seed):
+    drive = SyntheticDrive(seed, SIZE)
+    for index in (0, 200, 500):
+        frame = drive.frame(index)
+        climb = (rays(frame.camera) @ frame.camera_to_world[:3, :3].T)[..., 2]
+        assert not (frame.labels[climb < -0.02] == SKY).any()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_road_depth_is_that_of_the_ground_plane(seed):
     """Depth from pose and intrinsics alone: where each pixel's ray meets z = 0."""

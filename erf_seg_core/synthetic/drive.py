@@ -91,8 +91,6 @@ class SyntheticDrive:
             shadow *= sun_shadow(casters, self.weather.sun_direction, self.camera, pose)
         surfaces = shade(mesh, painted, self._kit.atlas, self.weather, self.camera, pose, shadow)
         color = surfaces.color
-        color *= surfaces.light
-        skies.add_haze(color, surfaces.depth, self.weather)
         self._paint_sky(color, surfaces.sky, pose, t)
         if self.weather.wet:
             horizon = self.camera.cy + self.camera.fy * np.tan(np.arcsin(pose.rotation[2, 2]))

@@ -17,7 +17,7 @@ from .mesh import LAYER_MARKING, LAYER_STANDING, Mesh
 NEAR_M = 0.25
 _SHIFT = 4  # fractional bits of the vertices handed to OpenCV
 _SMALLEST_PX = 0.35  # thinner faces would be drawn a whole pixel wide
-_FARTHEST_PX = 60000.0  # keeps fixed-point vertices within 32 bits
+_FARTHEST_PX = 5e6  # keeps fixed-point vertices within 32 bits
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,23 @@ from .camera import CameraIntrinsics, CameraPose, pixel_rays
 from .labels import SKY
 from .mesh import LAYER_STANDING, Mesh
 from .rasterizer import Painted
+from .sky import add_haze
 from .style import Weather
 
 _LOD_BIAS = -0.35  # towards the sharper mip level; a little aliasing looks like camera sharpness
 
 
+_BAND_PIXELS = 1 << 16  # worked on at a time, to stay in the processor's cache
+
+
 @dataclass(frozen=True)
 class Surfaces:
-    """Per-pixel geometry."""
+    """Per-pixel results."""
 
     depth: np.ndarray  # float32 H×W metres along the optical axis, inf for sky
     labels: np.ndarray  # uint8 H×W
-    light: np.ndarray  # float32 H×W×3 of the sun and the sky, or of the face itself
-    color: np.ndarray  # float32 H×W×3 BGR texture × tint, 0…1
-    ground: np.ndarray  # bool H×W, where shadows are drawn
+    color: np.ndarray  # float32 H×W×3 BGR as light reaches the camera, around 0…1; sky undefined
+    ground: np.ndarray  # bool H×W, where shadows and puddles are
     sky: np.ndarray  # bool H×W
 
 
@@ -37,28 +40,36 @@ def shade(
     weather: Weather,
     camera: CameraIntrinsics,
     pose: CameraPose,
-    shadow: np.ndarray | None,
+    shadow: np.ndarray,
 ) -> Surfaces:
     """Look up depth, label, texture and light of each pixel's face.
 
-    `shadow` is float32 H×W, the share of sunlight that reaches the ground there, or None.
+    `shadow` is float32 H×W, the share of sunlight that reaches the ground there.
     """
-    numbers = painted.numbers
-    sky = numbers == 0
-    x, y = pixel_rays(camera)
-    slope, depth = _depth(painted, numbers, x, y)
-    color = _texture(mesh, painted, atlas, numbers, x, y, slope, depth, camera)
-    faces = painted.faces
-    ground = np.append(False, mesh.layer[faces] < LAYER_STANDING)[numbers]
+    faces, numbers = painted.faces, painted.numbers
+    shape = numbers.shape
+    result = Surfaces(
+        depth=np.empty(shape, np.float32),
+        labels=np.append(np.uint8(SKY), mesh.label[faces])[numbers],
+        color=np.empty((*shape, 3), np.float32),
+        ground=np.append(False, mesh.layer[faces] < LAYER_STANDING)[numbers],
+        sky=numbers == 0,
+    )
     ambient, sun = _face_light(mesh, painted, weather, pose)
-    sunlight = sun[numbers]
-    if shadow is not None:
-        sunlight *= np.where(ground, shadow, np.float32(1.0))[..., None]
-    light = ambient[numbers]
-    light += sunlight
-    depth[sky] = np.inf
-    labels = np.append(np.uint8(SKY), mesh.label[faces])[numbers]
-    return Surfaces(depth, labels, light, color, ground, sky)
+    x, y = pixel_rays(camera)
+    rows = max(1, _BAND_PIXELS // shape[1])
+    for band in (slice(top, top + rows) for top in range(0, shape[0], rows)):
+        part = numbers[band]
+        slope, depth = _depth(painted, part, x, y[band])
+        color = _texture(mesh, painted, atlas, part, x, y[band], slope, depth, camera)
+        light = sun[part]
+        light *= np.where(result.ground[band], shadow[band], np.float32(1.0))[..., None]
+        light += ambient[part]
+        color *= light
+        add_haze(color, depth, weather)
+        depth[result.sky[band]] = np.inf
+        result.depth[band], result.color[band] = depth, color
+    return result
 
 
 def _depth(
