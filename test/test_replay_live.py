@@ -26,6 +26,7 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.metrics import ConfusionMatrix
 from erf_seg_core.report.frames import FrameTotals
 from erf_seg_ros.demo import DriveOptions, rendered_drive
+from erf_seg_ros.replay.domain import private_domain
 from erf_seg_ros.replay.live_options import (
     CONFIDENCE_TOPIC,
     LABEL_TOPIC,
@@ -292,13 +293,30 @@ def test_run_ends_with_the_last_frames_label_and_the_counts_after_it():
     progress.add({"event": "frame", "sent": 2, "live_ns": 20})
     progress.add(message(LABEL_TOPIC, 10))
     progress.add({"event": "done", "sent": 2, "interrupted": False})
-    progress.add(message("/diagnostics", 30))
     assert not progress.finished()
+    before_ns = time.time_ns()
     progress.add(message(LABEL_TOPIC, 20))
     assert not progress.finished()
-    progress.add(message("/diagnostics", 40))
+    progress.add(message("/diagnostics", before_ns))  # overtaken by the label
+    assert not progress.finished()
+    progress.add(message("/diagnostics", time.time_ns()))
     assert progress.finished()
     assert (progress.sent, progress.labelled) == (2, 2)
+
+
+def test_domain_stays_claimed_as_long_as_a_process_of_it_lives(monkeypatch):
+    with private_domain() as domain, private_domain() as other:
+        assert domain.environment["ROS_DOMAIN_ID"] != other.environment["ROS_DOMAIN_ID"]
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[domain.lock_fd]
+        )
+    taken = domain.environment["ROS_DOMAIN_ID"]
+    monkeypatch.setattr("erf_seg_ros.replay.domain._DOMAINS", [int(taken)])
+    with pytest.raises(ErfSegError, match="wait"), private_domain():
+        pass
+    child.communicate(b"\n", timeout=PATIENCE_S)
+    with private_domain() as free:
+        assert free.environment["ROS_DOMAIN_ID"] == taken
 
 
 class Watcher:

@@ -37,8 +37,9 @@ class ChildProcess:
         environment: Mapping[str, str],
         log: Path,
         events: Queue[dict[str, Any]],
+        keep_open: tuple[int, ...] = (),
     ) -> None:
-        """Start it; stderr and output that is no event go to the file `log`."""
+        """Start it with our file descriptors `keep_open`; its stderr goes to the file `log`."""
         self.name = name
         self._log_path = log
         self._events = events
@@ -51,6 +52,7 @@ class ChildProcess:
                 stderr=log_file,
                 text=True,
                 start_new_session=True,
+                pass_fds=keep_open,
                 preexec_fn=_die_with_parent,
             )
         self._reader = threading.Thread(target=self._forward_events, name=f"{name} events")

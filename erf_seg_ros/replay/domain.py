@@ -6,16 +6,27 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from erf_seg_core.errors import ErfSegError
 
 _LOCK_PORTS = 39000
-_DOMAINS = range(1, 100)  # DDS's ports for domains up to 101 stay below Linux's ephemeral ones
+# DDS's ports for domains up to 101 stay below Linux's ephemeral ones. From the far end, because
+# people who choose a domain by hand choose a small number, and know nothing of our lock.
+_DOMAINS = range(99, 0, -1)
+
+
+@dataclass(frozen=True)
+class PrivateDomain:
+    """Environment for its processes; they shall inherit `lock_fd`, which keeps the domain taken."""
+
+    environment: dict[str, str]
+    lock_fd: int
 
 
 @contextmanager
-def private_domain() -> Iterator[dict[str, str]]:
-    """Environment of a ROS domain that no other replay on this machine uses, and no other machine.
+def private_domain() -> Iterator[PrivateDomain]:
+    """Claim a ROS domain that no other replay on this machine uses, and that no other machine sees.
 
     Raises `ErfSegError` when all are taken.
     """
@@ -25,15 +36,16 @@ def private_domain() -> Iterator[dict[str, str]]:
             continue
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            # A port outside DDS's range is the lock: the kernel frees it whatever happens to us.
+            # A port outside DDS's range is the lock: the kernel frees it with its last holder.
             lock.bind(("127.0.0.1", _LOCK_PORTS + domain))
         except OSError:
             lock.close()
             continue
+        environment = {"ROS_DOMAIN_ID": str(domain), **_this_machine_only()}
         with lock:
-            yield {"ROS_DOMAIN_ID": str(domain), **_this_machine_only()}
+            yield PrivateDomain(environment, lock.fileno())
         return
-    raise ErfSegError("99 replays are running on this machine; wait for one to end")
+    raise ErfSegError(f"{len(_DOMAINS)} replays are running on this machine; wait for one to end")
 
 
 def _this_machine_only() -> dict[str, str]:

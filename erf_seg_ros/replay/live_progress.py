@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from .live_options import DIAGNOSTICS_TOPIC, LABEL_TOPIC
 
-QUIET_S = 3.0
+QUIET_S = 5.0
 """Without a label for so long, or five times the longest pause so far, the node has finished."""
 
 
@@ -33,7 +33,8 @@ class LiveProgress:
         self._last_label_live_ns = -1
         self._last_label_at = time.monotonic()
         self._longest_pause_s = 0.0
-        self._diagnosed_at = 0.0
+        self._last_label_ns = 0
+        self._diagnosed_ns = 0
 
     def add(self, event: dict[str, Any]) -> None:
         """Take note of one event of the player or the recorder."""
@@ -50,17 +51,19 @@ class LiveProgress:
             self.labelled += 1
             self._last_label_at = now
             self._last_label_live_ns = event["live_ns"]
+            self._last_label_ns = time.time_ns()
         elif event["event"] == "message" and event["topic"] == DIAGNOSTICS_TOPIC:
-            self._diagnosed_at = now
+            self._diagnosed_ns = event["live_ns"]
 
     def finished(self) -> bool:
         """The last frame is never displaced: its label, or a long silence, is the end.
 
-        The counts come once a second, so one more diagnostics message must follow.
+        The counts come once a second: one more diagnostics message must follow, by its own stamp,
+        since messages of different topics overtake each other.
         """
         if not self._all_sent:
             return False
         silence_s = time.monotonic() - self._last_label_at
         if self._last_label_live_ns == self._last_live_ns:
-            return self._diagnosed_at > self._last_label_at or silence_s > QUIET_S
+            return self._diagnosed_ns > self._last_label_ns or silence_s > QUIET_S
         return silence_s > max(QUIET_S, 5 * self._longest_pause_s)

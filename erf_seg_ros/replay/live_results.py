@@ -49,7 +49,7 @@ def collect(labels: Path, played_frames: Path, interrupted: bool) -> LiveRecordi
         for stamp_ns, message in _diagnostic_arrays(bag, recorded, TIMING_TOPIC):
             timings[stamp_ns] = FrameTiming.from_message(message)
         for _, message in _diagnostic_arrays(bag, recorded, DIAGNOSTICS_TOPIC):
-            counts = _camera_counts(message) or counts
+            counts = max(counts, _camera_counts(message), key=lambda c: sum(c.values()))
     frames = [_outcome(frame, labelled, timings) for frame in played]
     last = timings[max(timings)] if timings else None
     return LiveRecording(

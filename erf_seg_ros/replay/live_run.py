@@ -7,7 +7,7 @@ accounted for: labelled, given up by the node, or lost on the way.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from queue import Empty, Queue
 from typing import Any
@@ -16,7 +16,7 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_ros import dds_profile
 
 from .child_process import ChildProcess
-from .domain import private_domain
+from .domain import PrivateDomain, private_domain
 from .events import STOP_PLAYING
 from .live_options import LiveOptions, LivePlan
 from .live_progress import Listener, LiveProgress
@@ -31,7 +31,7 @@ def run_live(options: LiveOptions, listener: Listener) -> LiveRecording:
     """
     plan = LivePlan.of(options)
     with private_domain() as domain, ExitStack() as cleanup:
-        run = _Run(options, plan, {**domain, **dds_profile.environment()}, listener, cleanup)
+        run = _Run(options, plan, domain, listener, cleanup)
         interrupted = run.until_finished()
         run.end()
     if not run.progress.labelled and interrupted:
@@ -46,7 +46,7 @@ class _Run:
         self,
         options: LiveOptions,
         plan: LivePlan,
-        environment: Mapping[str, str],
+        domain: PrivateDomain,
         listener: Listener,
         cleanup: ExitStack,
     ) -> None:
@@ -54,10 +54,12 @@ class _Run:
         self._listener = listener
         self.progress = LiveProgress()
         self._events: Queue[dict[str, Any]] = Queue()
+        environment = {**domain.environment, **dds_profile.environment()}
 
         def start(name: str, module: str, arguments: list[str]) -> ChildProcess:
+            log = plan.logs / f"{name}.log"
             child = ChildProcess(
-                name, module, arguments, environment, plan.logs / f"{name}.log", self._events
+                name, module, arguments, environment, log, self._events, (domain.lock_fd,)
             )
             cleanup.callback(child.stop)
             return child
