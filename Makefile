@@ -27,6 +27,8 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap:  ## install what is missing into .venv
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.10 to 3.14 is needed, and $(PYTHON)" \
+		"is none: name one with 'make PYTHON=/path/to/python3 ...'" >&2; exit 1; }
 	@$(PYTHON) scripts/bootstrap.py
 
 demo: bootstrap  ## play a bag through the node and write demo_out/ (BAG=path MODEL=name)
