@@ -1,5 +1,7 @@
 """Data sets for training: what is found, what is refused, and what a view is."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -144,6 +146,24 @@ def test_image_and_label_move_together():
         assert agree[known].mean() > 0.97
         flipped += int(known.any())
     assert flipped == 20
+
+
+def test_shift_moves_by_whole_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    seen = set()
+    for seed in range(30):
+        shifted = random_view(
+            image, None, 48, replace(PLAIN, shift=2), np.random.default_rng(seed)
+        )[0]
+        moves = [
+            (y, x)
+            for y in range(-2, 3)
+            for x in range(-2, 3)
+            if np.array_equal(np.roll(image, (y, x), (0, 1))[2:-2, 2:-2], shifted[2:-2, 2:-2])
+        ]
+        assert len(moves) == 1
+        seen.add(moves[0])
+    assert len(seen) > 10
 
 
 def test_small_images_are_padded_with_void():

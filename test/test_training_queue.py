@@ -4,6 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 from training_data import tiny_recipe, write_camvid
@@ -49,6 +50,7 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
         ("gradual + permute", 2),
     ]
     assert run_queue.table(queue) == "no run of this queue is done yet"
+    assert run_queue.main([str(queue_file), "--curves", str(tmp_path / "curves.png")]) == 2
     # Another worker holds the first run: this one does the others.
     with run_queue._claimed(tmp_path / "runs" / "results" / queue[0].stem) as free:
         assert free
@@ -65,6 +67,8 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
     assert rows[0] == "| run | seeds | val, mIoU % | loss | CPU minutes |"
     assert rows[2].startswith("| dense | 2 | ")
     assert " ± " in rows[3]
+    assert run_queue.main([str(queue_file), "--curves", str(tmp_path / "curves.png")]) == 0
+    assert cv2.imread(str(tmp_path / "curves.png")).shape[1] > 300
 
 
 def test_shipped_queues_name_valid_recipes(run_queue, monkeypatch):

@@ -1,7 +1,8 @@
-"""Work through a queue of trainings, or print the table of those that are done.
+"""Work through a queue of trainings, or show the results of those that are done.
 
 python training/run_queue.py training/queues/grouping.yaml --data-root DIR
 python training/run_queue.py training/queues/grouping.yaml --table
+python training/run_queue.py training/queues/grouping.yaml --curves training/results/grouping.png
 
 Every run leaves one small JSON file of results; a run that has one is not repeated, and one that
 was interrupted goes on where it was. Several workers may share a queue, also across restarts.
@@ -134,6 +135,35 @@ def table(queue: list[Run]) -> str:
     return "\n".join(lines)
 
 
+def draw_curves(queue: list[Run], path: Path) -> None:
+    """Mean mIoU against epochs for every run and validation set, with α, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    finished = [json.loads(r.result_file.read_text()) for r in queue if r.result_file.exists()]
+    if not finished:
+        raise ErfSegError("no run of this queue is done yet, so there is nothing to draw")
+    sets = list(finished[0]["miou"])
+    figure = Figure(figsize=(6.5 * len(sets), 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    for panel, name in zip(panels, sets, strict=True):
+        right = panel.twinx()
+        right.set_ylabel("α (dotted)")
+        for run in dict.fromkeys(r["name"] for r in finished):
+            curves = [r["curve"] for r in finished if r["name"] == run]
+            epochs = [row["epoch"] for row in curves[0] if f"miou {name}" in row]
+            scores = [[row[f"miou {name}"] for row in c if f"miou {name}" in row] for c in curves]
+            means = [statistics.mean(values) for values in zip(*scores, strict=True)]
+            panel.plot(epochs, means, marker=".", label=f"{run} ({len(curves)})")
+            faded = [(row["epoch"], row["alpha"]) for row in curves[0] if "alpha" in row]
+            if faded:
+                right.plot(*zip(*faded, strict=True), ":", color="grey")
+        panel.set(title=name, xlabel="epoch", ylabel="mIoU")
+    panels[0].legend(title="run (seeds)", loc="lower right")
+    figure.savefig(path, dpi=90)
+
+
 def _spread(values: list[float], digits: int) -> str:
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
@@ -154,11 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", default="", help="folder of the data sets")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
     parser.add_argument("--table", action="store_true", help="print the results so far and stop")
+    parser.add_argument("--curves", type=Path, help="draw the learning curves so far and stop")
     args = parser.parse_args(arguments)
     try:
         queue = read_queue(args.queue)
         if args.table:
             print(table(queue))
+        elif args.curves:
+            draw_curves(queue, args.curves)
         else:
             work(queue, args.runs, args.data_root)
     except ErfSegError as error:

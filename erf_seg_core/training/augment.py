@@ -26,6 +26,8 @@ def random_view(
     scale = rng.uniform(*settings.scale) * input_height / h
     left = _random_offset(w * scale, crop_w, rng)
     top = _random_offset(h * scale, crop_h, rng)
+    if settings.shift:
+        left, top = np.array([left, top]) + rng.integers(-settings.shift, settings.shift + 1, 2)
     flip = settings.flip and rng.random() < 0.5
     # Rows map crop pixel centres to image pixel centres (inverse map), as cv2.resize does.
     inverse = np.array(

@@ -50,6 +50,7 @@ class Augmentation:
     crop: tuple[int, int] = (240, 320)
     scale: tuple[float, float] = (0.75, 1.5)  # relative to input_size
     flip: bool = True
+    shift: int = 0  # ERFNet's random translation, up to so many pixels each way
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
