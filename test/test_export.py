@@ -9,7 +9,7 @@ from inference_helpers import SIZE, images, info_for, logits_of, random_network
 
 from erf_seg_core.class_sets import ClassSet
 from erf_seg_core.errors import ErfSegError
-from erf_seg_core.export import export_onnx
+from erf_seg_core.inference.export import export_onnx
 from erf_seg_core.inference.program import NEGLIGIBLE
 from erf_seg_core.models import list_models
 

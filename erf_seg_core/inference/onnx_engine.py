@@ -47,6 +47,9 @@ class OnnxEngine:
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 3  # errors; warnings are about its own optimizations
+        # Threads that spin while they wait take the cores from everything else on the machine, and
+        # from each other: with the cores busy a frame then takes up to twice as long.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions: dict[Output, onnxruntime.InferenceSession] = {}
         self._session("labels")
 

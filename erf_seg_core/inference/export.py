@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .checkpoint import CheckpointInfo
-from .errors import ErfSegError
-from .inference.onnx_graph import Output, build_graph
-from .inference.program import lower
-from .inference.segmenter import checked_input_size
-from .models import SegmentationNetwork
+from ..checkpoint import CheckpointInfo
+from ..errors import ErfSegError
+from ..models import SegmentationNetwork
+from .onnx_graph import Output, build_graph
+from .program import lower
+from .segmenter import checked_input_size
 
 OUTPUTS: tuple[Output, ...] = ("labels", "labels+confidence", "logits")
 
@@ -24,7 +24,7 @@ def export_onnx(
 ) -> Path:
     """Write a network as ONNX, for any batch size and one input size.
 
-    Batch norms are folded and negligible weights zeroed, see `inference.program`. The file's
+    Batch norms are folded and negligible weights zeroed, see `program`. The file's
     metadata holds the model's name, the input's meaning and size, and the classes with colours.
 
     Args:
