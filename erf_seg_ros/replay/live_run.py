@@ -76,11 +76,11 @@ class _Run:
             try:
                 self._handle_next_event()
             except KeyboardInterrupt:
+                if interrupted or not self.progress.sent:
+                    return True  # asked twice, or there is nothing to wait for
                 interrupted = True
                 self._listener.stage("interrupted, waiting for the labels of the frames sent")
                 self._player.signal(STOP_PLAYING)
-                if not self.progress.sent:
-                    break
         return interrupted
 
     def end(self) -> None:
