@@ -1,0 +1,112 @@
+"""Put a finished training into the package: checkpoint, and a model card written from it.
+
+python training/ship.py runs/dg4_seed1/dg4.safetensors
+
+Everything on the card is read from the checkpoint's own metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from erf_seg_core.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from erf_seg_core.models import paper_cost, real_cost
+
+SHIPPED = Path(__file__).resolve().parents[1] / "erf_seg_core" / "checkpoints"
+LOCAL_KEYS = ("output", "data_root", "threads", "workers", "cache", "save_minutes", "device")
+"""Recipe values that say where a training ran, not what it did."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Copy the checkpoint without what is local to the machine, and write its card."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--recipe", required=True, help="recipe file in training/recipes")
+    parser.add_argument("--into", type=Path, default=SHIPPED)
+    args = parser.parse_args(argv)
+    info, tensors = load_checkpoint(args.checkpoint)
+    info.recipe = {k: v for k, v in info.recipe.items() if k not in LOCAL_KEYS}
+    path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
+    card = path.with_suffix(".md")
+    card.write_text(model_card(info, args.recipe), encoding="utf-8")
+    print(f"{path}\n{card}")
+    return 0
+
+
+def model_card(info: CheckpointInfo, recipe: str) -> str:
+    """Markdown page about a checkpoint."""
+    real, paper = real_cost(info.model, info.num_outputs), paper_cost(info.model)
+    height, width = info.input_size
+    lines = [
+        f"# {info.model}, {info.class_set.name}",
+        "",
+        f"Input {width}×{height} RGB, {info.num_outputs} outputs, module order "
+        f"`{info.module_order}`. {real.params:,} parameters, {real.macs / 1e9:.2f} GMACs at "
+        f"1024×512 (by the paper's accounting, with 20 classes: {paper.params:,} and "
+        f"{paper.macs / 1e9:.2f}).",
+        "",
+        f"Trained from scratch: `erf_seg train training/recipes/{recipe}`, "
+        f"seed {info.recipe['seed']}.",
+        "",
+        *_data_lines(info.recipe["train"]),
+        "",
+        *_stage_lines(info.recipe["stages"]),
+        "",
+        info.notes,
+        "",
+        *_score_lines(info),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _data_lines(sources: list[dict[str, Any]]) -> list[str]:
+    lines = ["| trained on | split | of it | shown per epoch |", "|---|---|---|---|"]
+    for source in sources:
+        what = "all"
+        if source["kind"] == "synthetic":
+            what = f"{source['frames']} frames of {source['drives']} drives"
+        elif source["only"] or source["skip"]:
+            what = f"only {source['only']}" if source["only"] else f"without {source['skip']}"
+        split = "–" if source["kind"] == "synthetic" else source["split"]
+        lines.append(f"| {source['kind']} | {split} | {what} | ×{source['repeat']:g} |")
+    return lines
+
+
+def _stage_lines(stages: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for number, stage in enumerate(stages, 1):
+        crop = "×".join(str(side) for side in reversed(stage["augmentation"]["crop"]))
+        grouping = stage["grouping"]
+        alpha = (
+            f"gradual grouping ({grouping['schedule']}, α = 0 for the last {grouping['hold']:.0%})"
+            if grouping
+            else "no gradual grouping"
+        )
+        lines.append(
+            f"Stage {number}: {stage['task']}, {stage['epochs']} epochs, batch "
+            f"{stage['batch_size']}, crops {crop}, {stage['optimizer']} {stage['lr']:g}, {alpha}."
+        )
+    return lines
+
+
+def _score_lines(info: CheckpointInfo) -> list[str]:
+    sets = {name: s for name, s in info.metrics.items() if isinstance(s, dict) and "iou" in s}
+    if not sets:
+        return []
+    names = list(sets)
+    lines = [f"| IoU in % | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for cls in info.class_set.names:
+        row = (f"{100 * sets[n]['iou'][cls]:.1f}" for n in names)
+        lines.append(f"| {cls} | {' | '.join(row)} |")
+    for key, label in (("miou", "mean"), ("accuracy", "pixel accuracy"), ("images", "images")):
+        factor, form = (1, "d") if key == "images" else (100, ".2f")
+        row = (format(factor * sets[n][key], form) for n in names)
+        lines.append(f"| **{label}** | {' | '.join(row)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
