@@ -80,7 +80,7 @@ def live(folder, bag, checkpoint):
     """Output folder and summary of one whole run."""
     output = folder / "out"
     process = start_replay(["demo", "--bag", bag], checkpoint, output)
-    stdout, stderr = process.communicate(timeout=2 * PATIENCE_S)
+    stdout, stderr = process.communicate(timeout=150)
     assert process.returncode == 0, stderr
     return output, json.loads(stdout)
 
