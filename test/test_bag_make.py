@@ -69,7 +69,7 @@ def video(tmp_path):
 @pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
 def test_synthetic_drive(tmp_path, capsys, storage):
     made = make(
-        capsys, "--synthetic", "--seed", 5, "--frames", 4, "--size", 120, 90, "--rate", 20,
+        capsys, "--synthetic", "--seed", 5, "--frames", 4, "--size", 90, 120, "--rate", 20,
         "--storage", storage, "-o", tmp_path / "b",
     )  # fmt: skip
     assert made["topics"] == {CAMERA: 4, INFO: 4, LABEL: 4, DEPTH: 4}
@@ -87,7 +87,7 @@ def test_synthetic_drive(tmp_path, capsys, storage):
 
 
 def test_camera_info_is_the_drives(tmp_path, capsys):
-    make(capsys, "--synthetic", "--frames", 1, "--size", 120, 90, "-o", tmp_path / "b")
+    make(capsys, "--synthetic", "--frames", 1, "--size", 90, 120, "-o", tmp_path / "b")
     with BagReader(tmp_path / "b") as bag:
         (message,) = bag.messages([INFO])
     info = typestore().deserialize_cdr(message.raw, message.msgtype)
@@ -265,7 +265,7 @@ def test_impossible_options(video, tmp_path, options, reason):
         (["absent"], "no folder or video absent"),
         ([__file__], "no video"),
         (["--synthetic", "--weather", "hail"], "clear"),
-        (["--synthetic", "--size", "0", "10"], "0×10"),
+        (["--synthetic", "--size", "10", "0"], "0×10"),
         (["--synthetic", "--frames", "0"], "no frames"),
         (["--synthetic", "--rate", "-1"], "rate"),
         (["--synthetic", "--rate", "0"], "rate"),
@@ -284,7 +284,7 @@ def test_command_wants_one_source(tmp_path, arguments):
 
 
 def test_interrupt_leaves_a_valid_bag(tmp_path):
-    arguments = ["bag", "make", "--synthetic", "--frames", "100000", "--size", "64", "48"]
+    arguments = ["bag", "make", "--synthetic", "--frames", "100000", "--size", "48", "64"]
     command = [sys.executable, "-m", "erf_seg_cli.main", *arguments, "-o", "b", "--json"]
     with subprocess.Popen(
         command,

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cityscapes: the official folders; camvid: SPLIT/images and SPLIT/labels with 11 as "
         "void; folder: the same with the model's class ids and 255 as void; auto: by what is there",
     )
-    parser.add_argument("--split", default="val", help="sub-folder to score (default: val)")
+    parser.add_argument("--split", default="val", help="sub-folder to score")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="PREFIX", help="score images of these names only"
     )
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("HEIGHT", "WIDTH"),
         help="what the network sees (default: the checkpoint's)",
     )
-    parser.add_argument("--engine", default="auto", help="auto, torch or onnx")
+    parser.add_argument("--engine", default="auto", help="auto, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--predictions",

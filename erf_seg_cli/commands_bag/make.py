@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         nargs=2,
         type=int,
-        default=(480, 360),
-        metavar=("WIDTH", "HEIGHT"),
+        default=(360, 480),
+        metavar=("HEIGHT", "WIDTH"),
         help="pixels",
     )
     drive.add_argument(
@@ -100,7 +100,6 @@ def _source(args: argparse.Namespace) -> FrameSource:
 
     if not args.synthetic:
         return open_source(args.source, load_class_set(args.class_set))
-    width, height = args.size
     # drawn at the rate it is stamped with, so that the speed stays plausible
     rate_hz = args.rate or SyntheticSource.rate_hz
-    return SyntheticSource(args.frames, args.seed, (height, width), rate_hz, args.weather)
+    return SyntheticSource(args.frames, args.seed, tuple(args.size), rate_hz, args.weather)
