@@ -7,7 +7,6 @@ Topics, parameters and what they mean are listed in the README.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -151,6 +150,12 @@ class SegmentationNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.stop(timeout=GOODBYE_S)
 
+    def destroy_node(self) -> None:
+        """Take the node off the network at once, without waiting for Python to collect it."""
+        super().destroy_node()
+        # rclpy leaves this one to the garbage collector, and with it the DDS participant.
+        self._state_machine.destroy_when_not_in_use()
+
     def _build_pipeline(self, settings: Settings) -> Pipeline:
         from erf_seg_core import load_segmenter  # imports PyTorch, see parameters._model_refusal
 
@@ -267,21 +272,22 @@ def main(args: list[str] | None = None) -> NoReturn:
         signal.signal(number, signal.default_int_handler)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     status = _run()
-    gc.collect()  # rclpy objects refer to each other; DDS says goodbye once they are gone
     rclpy.try_shutdown()
-    sys.stdout.flush()
-    # What is left is to unload PyTorch, which takes Python up to a second on a busy machine, and
-    # which crashes if a frame is still in the network.
-    os._exit(status)
+    if status == 0:
+        sys.stdout.flush()
+        # What is left is to unload PyTorch, which takes Python up to a second on a busy machine,
+        # and which crashes if a frame is still in the network.
+        os._exit(0)
+    sys.exit(status)
 
 
 def _run() -> int:
     """Spin the node until a signal, and leave no thread behind; returns the exit status."""
+    executor = SingleThreadedExecutor()
     node = None
     try:
         node = SegmentationNode()
         node.autostart()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         while rclpy.ok():
             executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
@@ -294,6 +300,7 @@ def _run() -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not disturb the goodbye
+        executor.shutdown()
         if node is not None:
             node.finish()
             node.destroy_node()

@@ -212,6 +212,12 @@ class Client:
     def wait_for_state(self, label):
         self.wait_until(lambda: self.state() == label, f"state {label}")
 
+    def wait_for_no_publisher(self, topic, patience=PATIENCE_S):
+        def gone():
+            return self.node.count_publishers(f"/{self._name}/{topic}") == 0
+
+        self.wait_until(gone, f"the end of {topic}", patience)
+
     def change_state(self, name):
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[name]

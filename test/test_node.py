@@ -313,9 +313,7 @@ def test_lifecycle_there_and_back(camera, offline):
         assert client.change_state("deactivate")
         assert client.change_state("cleanup")
         assert client.state() == "unconfigured"
-        client.wait_until(
-            lambda: client.node.count_publishers("/segmentation/label") == 0, "no label topic"
-        )
+        client.wait_for_no_publisher("label")
         assert not client.change_state("activate")
         assert client.change_state("configure")
         assert client.change_state("activate")
@@ -422,6 +420,8 @@ def test_signals_end_the_node_within_a_second(start_node, client):
             for _ in range(20):
                 images.publish(bgr8(PICTURE))
             status, seconds = process.end(number)
+            # said goodbye: without, others believe in a dead node for DDS's lease of 20 s
+            other.wait_for_no_publisher("label", patience=5.0)
             other.close()
         assert (status, "Traceback" in process.log) == (0, False), process.log
         assert seconds < 1.0
