@@ -364,41 +364,42 @@ def test_compressed_images(camera, offline):
 
 
 def test_slow_network_labels_the_newest_frames_only(camera):
-    """At 100 Hz and a network slowed down by its input size, frames are dropped, not queued."""
+    """At 50 Hz and a network slowed down by its input size, frames are dropped, not queued."""
     client = camera.client
     for step in ("deactivate", "cleanup"):
         assert client.change_state(step)
-    assert client.set_parameter("input_size", [512, 1024]) == (True, "")
+    assert client.set_parameter("input_size", [384, 768]) == (True, "")
     for step in ("configure", "activate"):
         assert client.change_state(step)
     for messages in client.received.values():
         messages.clear()
     client.connect(camera.images, bgr8(PICTURE), "label", "timing")
-    client.spin_for(0.5)
-    client.received["timing"].clear()
     message = bgr8(PICTURE)
-    period, count = 0.01, 200
+    rate, count = 50, 100
+    sent = []
     start = time.monotonic()
     for number in range(count):
+        client.spin_for(max(0.0, start + number / rate - time.monotonic()))
         message.header.stamp = client.node.get_clock().now().to_msg()
         camera.images.publish(message)
-        client.spin_for(max(0.0, start + (number + 1) * period - time.monotonic()))
-    last = message.header.stamp
-    client.wait_until(
-        lambda: [m for m in client.received["timing"] if m.header.stamp == last], "the last frame"
-    )
-    messages = client.received["timing"]
-    timings = [FrameTiming.from_message(m) for m in messages]
-    stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in messages]
-    assert stamps == sorted(set(stamps))
-    end = timings[-1]
-    assert end.received == end.labelled + end.dropped
-    assert end.dropped > count / 2
+        sent.append((message.header.stamp.sec, message.header.stamp.nanosec))
+
+    def timings_by_stamp():
+        messages = client.received["timing"]
+        pairs = [((m.header.stamp.sec, m.header.stamp.nanosec), m) for m in messages]
+        return {stamp: FrameTiming.from_message(m) for stamp, m in pairs if stamp in sent}
+
+    client.wait_until(lambda: sent[-1] in timings_by_stamp(), "the last frame")
+    assert list(timings_by_stamp()) == sorted(timings_by_stamp())
+    timings = list(timings_by_stamp().values())
     assert len(timings) < count / 2
-    # None is older than the frame that was in the network when it came, plus its own turn.
+    last = timings[-1]
+    assert last.received == last.labelled + last.dropped
+    assert last.dropped > count / 2
+    # a frame waits for the one before it, never for a queue
     network_ms = max(t.stages_ms["network"] for t in timings)
-    assert max(t.waiting_ms for t in timings) < network_ms + 250
-    assert statistics.median(t.age_on_arrival_ms for t in timings) < 33
+    assert max(t.waiting_ms for t in timings) < 2 * network_ms
+    assert statistics.median(t.age_on_arrival_ms for t in timings) < 1000 / 30
     client.wait_for_status(
         "camera", lambda status, _: "slower than the camera" in status.message, "slowness"
     )
