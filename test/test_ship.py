@@ -1,0 +1,71 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from erf_seg_core import build_model
+from erf_seg_core.checkpoint import CheckpointInfo, read_info, save_checkpoint, shipped_checkpoints
+from erf_seg_core.class_sets import load_class_set
+from erf_seg_core.training.recipe import Recipe, Source, Stage
+
+SCRIPT = Path(__file__).parents[1] / "training" / "ship.py"
+
+
+@pytest.fixture(scope="module")
+def ship():
+    spec = importlib.util.spec_from_file_location("ship", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def trained_checkpoint(folder):
+    torch.manual_seed(0)
+    classes = load_class_set("camvid11")
+    recipe = Recipe(
+        model="d_star_light",
+        train=(Source("camvid", "camvid"), Source("synthetic", frames=20, drives=4, repeat=0.5)),
+        stages=(Stage(epochs=3),),
+        output=str(folder),
+        data_root="/home/somebody/data",
+    )
+    scores = {
+        "iou": {name: i / 10 for i, name in enumerate(classes.names)},
+        "miou": 0.5,
+        "accuracy": 0.75,
+        "images": 101,
+    }
+    info = CheckpointInfo(
+        "d_star_light", 11, classes, (64, 96), recipe=recipe.to_dict(), metrics={"val": scores}
+    )
+    return save_checkpoint(folder / "run.safetensors", build_model("d_star_light", 11), info)
+
+
+def test_card_says_what_the_checkpoint_says(ship, tmp_path, capsys):
+    source = trained_checkpoint(tmp_path)
+    assert ship.main([str(source), "--recipe", "mine.yaml", "--into", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
+    assert "| pole | 20.0 |" in card
+    assert "| **mean** | 50.00 |" in card
+    assert "| synthetic | – | 20 frames of 4 drives | ×0.5 |" in card
+    assert "mine.yaml" in card
+
+
+def test_nothing_of_the_machine_is_shipped(ship, tmp_path, capsys):
+    source = trained_checkpoint(tmp_path)
+    ship.main([str(source), "--recipe", "mine.yaml", "--into", str(tmp_path / "out")])
+    shipped = tmp_path / "out" / "d_star_light.safetensors"
+    assert str(tmp_path).encode() not in shipped.read_bytes()
+    assert read_info(shipped).recipe["model"] == "d_star_light"
+    assert b"somebody" not in shipped.read_bytes()
+
+
+def test_every_shipped_checkpoint_has_its_card_and_loads():
+    assert {"dg4", "dg4_star_light"} <= set(shipped_checkpoints())
+    for name, path in shipped_checkpoints().items():
+        info = read_info(path)
+        assert info.model == name
+        (scores,) = (s for key, s in info.metrics.items() if key == "camvid val")
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        assert f"{100 * scores['miou']:.2f}" in card
