@@ -28,7 +28,7 @@ from erf_seg_core.checkpoint import CheckpointInfo, save_checkpoint
 from erf_seg_core.class_sets import load_class_set
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Deadline of every wait: far beyond what a loaded machine needs, so that only faults reach it."""
 
 TRANSITIONS = {
