@@ -114,11 +114,12 @@ def _choose(engine: str, device: torch.device | None) -> tuple[str, torch.device
 
 
 def _onnxruntime_device() -> torch.device:
-    """Return where a named ONNX Runtime runs if nobody says where: on a GPU if it has the build."""
+    """Return where a named ONNX Runtime runs if nobody says where: on a GPU if both are there."""
     import onnxruntime
 
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return torch.device("cuda", 0) if has_cuda else torch.device("cpu")
+    knows_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    use_cuda = knows_cuda and torch.cuda.is_available()
+    return torch.device("cuda", 0) if use_cuda else torch.device("cpu")
 
 
 def _parse_device(text: str) -> torch.device | None:

@@ -137,8 +137,9 @@ class VideoResults:
         self._writer.release()
         self._writer = None
         # OpenCV keeps a full disk to itself: only reading the file shows whether it is whole.
+        # Ctrl-C may come between writing a frame and counting it, so one more is no fault.
         written = VideoFile.open(self._path, self._path)
-        if written.count != self._count:
+        if (written.count or 0) < self._count:
             raise ErfSegError(
                 f"{self._path} could not be written whole; is the disk full, or its size limited?"
             )

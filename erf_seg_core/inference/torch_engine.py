@@ -99,6 +99,7 @@ class TorchEngine:
 
     def _classify(self, features: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
         head = self._program.head
+        features = features.float()  # in float16, near logits would often be equal
         if isinstance(head, SubpixelHead):
             return self._classify_subpixels(head, features, confidence)
         logits = F.conv2d(features, head.weight, head.bias)
@@ -128,7 +129,7 @@ class TorchEngine:
 
 
 def _move(program: Program, device: torch.device, dtype: torch.dtype) -> Program:
-    """Copy of the program with its tensors on the device, convolutions channels last."""
+    """Copy of the program on the device: convolutions channels last, the head float32."""
 
     def moved(step: Step) -> Step:
         if isinstance(step, Conv):
@@ -141,7 +142,7 @@ def _move(program: Program, device: torch.device, dtype: torch.dtype) -> Program
         return replace(step, order=step.order.to(device)) if isinstance(step, Shuffle) else step
 
     head: SubpixelHead | BilinearHead = program.head
-    head = replace(head, weight=head.weight.to(device, dtype), bias=head.bias.to(device, dtype))
+    head = replace(head, weight=head.weight.to(device), bias=head.bias.to(device))
     return Program(tuple(moved(step) for step in program.steps), head)
 
 
@@ -171,5 +172,5 @@ def _reduce(logits: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
     best, labels = logits.max(-1)
     if not confidence:
         return labels.to(torch.uint8), None
-    total = (logits - best.unsqueeze(-1)).float().exp_().sum(-1)
+    total = (logits - best.unsqueeze(-1)).exp_().sum(-1)
     return labels.to(torch.uint8), (255.0 / total).round_().to(torch.uint8)
