@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from erf_seg_core import build_model
+from erf_seg_core import ErfSegError, build_model
 from erf_seg_core.checkpoint import CheckpointInfo, read_info, save_checkpoint, shipped_checkpoints
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.training.recipe import Recipe, Source, Stage
@@ -20,15 +20,16 @@ def ship():
     return module
 
 
-def trained_checkpoint(folder):
+def trained_checkpoint(folder, name="run", init="", epochs=3):
     torch.manual_seed(0)
     classes = load_class_set("camvid11")
     recipe = Recipe(
         model="d_star_light",
         train=(Source("camvid", "camvid"), Source("synthetic", frames=20, drives=4, repeat=0.5)),
-        stages=(Stage(epochs=3),),
+        stages=(Stage(epochs=epochs),),
         output=str(folder),
         data_root="/home/somebody/data",
+        init=str(init),
     )
     scores = {
         "iou": {name: i / 10 for i, name in enumerate(classes.names)},
@@ -39,7 +40,7 @@ def trained_checkpoint(folder):
     info = CheckpointInfo(
         "d_star_light", 11, classes, (64, 96), recipe=recipe.to_dict(), metrics={"val": scores}
     )
-    return save_checkpoint(folder / "run.safetensors", build_model("d_star_light", 11), info)
+    return save_checkpoint(folder / f"{name}.safetensors", build_model("d_star_light", 11), info)
 
 
 def test_card_says_what_the_checkpoint_says(ship, tmp_path, capsys):
@@ -59,6 +60,19 @@ def test_nothing_of_the_machine_is_shipped(ship, tmp_path, capsys):
     assert str(tmp_path).encode() not in shipped.read_bytes()
     assert read_info(shipped).recipe["model"] == "d_star_light"
     assert b"somebody" not in shipped.read_bytes()
+
+
+def test_card_of_a_training_that_went_on_tells_both_parts(ship, tmp_path, capsys):
+    first = trained_checkpoint(tmp_path, "first", epochs=3)
+    second = trained_checkpoint(tmp_path, "second", init=first, epochs=7)
+    into = ["--into", str(tmp_path / "out")]
+    with pytest.raises(ErfSegError, match="2 trainings"):
+        ship.main([str(second), "--recipe", "only.yaml", *into])
+    ship.main([str(second), "--recipe", "a.yaml", "b.yaml", *into])
+    card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
+    parts = ("a.yaml", "3 epochs", "b.yaml", "7 epochs")
+    assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)
+    assert str(tmp_path).encode() not in (tmp_path / "out/d_star_light.safetensors").read_bytes()
 
 
 def test_every_shipped_checkpoint_has_its_card_and_loads():

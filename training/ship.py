@@ -1,8 +1,9 @@
 """Put a finished training into the package: checkpoint, and a model card written from it.
 
-python training/ship.py runs/dg4_seed1/dg4.safetensors
+python training/ship.py runs/dg4_seed1/dg4.safetensors --recipe camvid_dg4.yaml
 
-Everything on the card is read from the checkpoint's own metadata.
+A training that went on from another checkpoint names one recipe for each, in order. Everything on
+the card is read from the checkpoint's own metadata.
 """
 
 from __future__ import annotations
@@ -12,11 +13,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from erf_seg_core.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from erf_seg_core.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from erf_seg_core.errors import ErfSegError
 from erf_seg_core.models import paper_cost, real_cost
 
 SHIPPED = Path(__file__).resolve().parents[1] / "erf_seg_core" / "checkpoints"
-LOCAL_KEYS = ("output", "data_root", "threads", "workers", "cache", "save_minutes", "device")
+LOCAL_KEYS = (
+    "output",
+    "data_root",
+    "threads",
+    "workers",
+    "cache",
+    "save_minutes",
+    "device",
+    "init",
+)
 """Recipe values that say where a training ran, not what it did."""
 
 
@@ -24,11 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     """Copy the checkpoint without what is local to the machine, and write its card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--recipe", required=True, help="recipe file in training/recipes")
+    parser.add_argument(
+        "--recipe", required=True, nargs="+", help="recipe files in training/recipes, in order"
+    )
     parser.add_argument("--into", type=Path, default=SHIPPED)
     args = parser.parse_args(argv)
     info, tensors = load_checkpoint(args.checkpoint)
-    info.recipe = {k: v for k, v in info.recipe.items() if k not in LOCAL_KEYS}
+    info.recipe = shippable_recipe(info.recipe)
+    if len(recipe_history(info.recipe)) != len(args.recipe):
+        raise ErfSegError(
+            f"{args.checkpoint} is the result of {len(recipe_history(info.recipe))} trainings, "
+            f"but {len(args.recipe)} recipe files were named"
+        )
     path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
     card = path.with_suffix(".md")
     card.write_text(model_card(info, args.recipe), encoding="utf-8")
@@ -36,7 +54,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def model_card(info: CheckpointInfo, recipe: str) -> str:
+def shippable_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Recipe without what is local; `started_from` holds that of the checkpoint it went on from."""
+    kept = {key: value for key, value in recipe.items() if key not in LOCAL_KEYS}
+    if recipe.get("init"):
+        kept["started_from"] = shippable_recipe(read_info(recipe["init"]).recipe)
+    return kept
+
+
+def recipe_history(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """All trainings that led to a checkpoint, the first one first."""
+    before = recipe.get("started_from")
+    return [*(recipe_history(before) if before else []), recipe]
+
+
+def model_card(info: CheckpointInfo, recipes: list[str]) -> str:
     """Markdown page about a checkpoint."""
     real, paper = real_cost(info.model, info.num_outputs), paper_cost(info.model)
     height, width = info.input_size
@@ -48,18 +80,30 @@ def model_card(info: CheckpointInfo, recipe: str) -> str:
         f"1024×512 (by the paper's accounting, with 20 classes: {paper.params:,} and "
         f"{paper.macs / 1e9:.2f}).",
         "",
-        f"Trained from scratch: `erf_seg train training/recipes/{recipe}`, "
-        f"seed {info.recipe['seed']}.",
+        "Trained from scratch.",
         "",
-        *_data_lines(info.recipe["train"]),
-        "",
-        *_stage_lines(info.recipe["stages"]),
-        "",
+        *_training_lines(info, recipes),
         info.notes,
         "",
         *_score_lines(info),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _training_lines(info: CheckpointInfo, recipes: list[str]) -> list[str]:
+    lines = []
+    for number, (recipe, file) in enumerate(
+        zip(recipe_history(info.recipe), recipes, strict=True), 1
+    ):
+        lines += [
+            f"{number}. `erf_seg train training/recipes/{file}`, seed {recipe['seed']}",
+            "",
+            *_data_lines(recipe["train"]),
+            "",
+            *_stage_lines(recipe["stages"]),
+            "",
+        ]
+    return lines
 
 
 def _data_lines(sources: list[dict[str, Any]]) -> list[str]:
