@@ -425,7 +425,8 @@ def test_signals_end_the_node_within_a_second(start_node, client):
             other.wait_for_no_publisher("label", patience=5.0)
             other.close()
         assert (status, "Traceback" in process.log) == (0, False), process.log
-        assert seconds < 1.0
+        # one second on a machine of its own, as many as there are processes for each core else
+        assert seconds < max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 def test_node_that_cannot_load_stays_up_and_can_be_told_better(start_node, checkpoint, tmp_path):
