@@ -8,7 +8,6 @@ Topics, parameters and what they mean are listed in the README.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from typing import NoReturn
@@ -40,6 +39,7 @@ from .parameters import (
     undeclare_class_parameters,
 )
 from .pipeline import Pipeline
+from .stop_signal import StopSignal
 
 NODE_NAME = "segmentation"
 CAMERAS = ("",)  # the only camera has no name, so that its topics have no prefix
@@ -57,9 +57,13 @@ BAD_PARAMETER_STATUS = 2
 class SegmentationNode(LifecycleNode):
     """Lifecycle node that labels camera images; see `Pipeline` for what happens to a frame."""
 
-    def __init__(self) -> None:
-        """Declare parameters and begin to publish diagnostics; the network waits for configure."""
+    def __init__(self, stop: StopSignal) -> None:
+        """Declare parameters and begin to publish diagnostics; the network waits for configure.
+
+        `stop` may interrupt the loading of the network.
+        """
         super().__init__(NODE_NAME)
+        self._stop = stop
         self._pipeline: Pipeline | None = None
         self._settings: Settings | None = None
         self._health: dict[str, CameraHealth] = {}
@@ -98,8 +102,11 @@ class SegmentationNode(LifecycleNode):
         """Load the network and warm it up, create the outputs."""
         started = time.perf_counter()
         try:
-            self._settings = read_settings(self)
-            self._pipeline = self._build_pipeline(self._settings)
+            with self._stop.interruptible():
+                self._settings = read_settings(self)
+                self._pipeline = self._build_pipeline(self._settings)
+        except KeyboardInterrupt:
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:  # out of memory, no driver, …: as an answer, not as the end
             self._settings = None
             undeclare_class_parameters(self)
@@ -266,12 +273,10 @@ def main(args: list[str] | None = None) -> NoReturn:
 
     The exit status is 0, or 2 for unusable start parameters.
     """
-    # rclpy's own handlers would shut the context down under the frame in hand. Python's run
-    # between two rounds of the executor, and during a configure that precedes them.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    stop = StopSignal()
+    stop.install()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    status = _run()
+    status = _run(stop)
     rclpy.try_shutdown()
     if status == 0:
         sys.stdout.flush()
@@ -281,29 +286,25 @@ def main(args: list[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-def _run() -> int:
-    """Spin the node until a signal, and leave no thread behind; returns the exit status."""
-    executor = SingleThreadedExecutor()
-    node = None
+def _run(stop: StopSignal) -> int:
+    """Spin the node until it is to stop, and leave no thread behind; returns the exit status."""
     try:
-        node = SegmentationNode()
-        node.autostart()
-        executor.add_node(node)
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
-        return 0
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+        node = SegmentationNode(stop)
     except ParameterException as error:
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
         return BAD_PARAMETER_STATUS
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not disturb the goodbye
-        executor.shutdown()
-        if node is not None:
-            node.finish()
-            node.destroy_node()
+    node.autostart()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok() and not stop.raised:
+            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
+    except ExternalShutdownException:
+        pass
+    executor.shutdown()
+    node.finish()
+    node.destroy_node()
+    return 0
 
 
 if __name__ == "__main__":

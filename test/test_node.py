@@ -405,28 +405,25 @@ def test_slow_network_labels_the_newest_frames_only(camera):
     )
 
 
-def test_signals_end_the_node_within_a_second(start_node, client):
-    names = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-    processes = {
-        number: start_node(f"{name}.log", "-r", f"__ns:=/{name}", "-r", "image:=/image")
-        for number, name in names.items()
-    }
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_signal_ends_the_node_within_a_second(start_node, client, number, name):
     images = client.node.create_publisher(Image, "image", 10)
-    for number, process in processes.items():
-        with process:
-            other = Client(f"{names[number]}/segmentation")
-            other.wait_for_state("active")
-            other.listen(Image, "label")
-            other.connect(images, bgr8(PICTURE), "label")
-            for _ in range(20):
-                images.publish(bgr8(PICTURE))
-            status, seconds = process.end(number)
-            # said goodbye: without, others believe in a dead node for DDS's lease of 20 s
-            other.wait_for_no_publisher("label", patience=5.0)
-            other.close()
-        assert (status, "Traceback" in process.log) == (0, False), process.log
-        # one second on a machine of its own, as many as there are processes for each core else
-        assert seconds < max(1.0, os.getloadavg()[0] / os.cpu_count())
+    with start_node(f"{name}.log", "-r", f"__ns:=/{name}", "-r", "image:=/image") as node:
+        other = Client(f"{name}/segmentation")
+        other.wait_for_state("active")
+        other.listen(Image, "label")
+        other.connect(images, bgr8(PICTURE), "label")
+        for _ in range(20):
+            images.publish(bgr8(PICTURE))
+        status, seconds = node.end(number)
+        # said goodbye: without, others believe in a dead node for DDS's lease of 20 s
+        other.wait_for_no_publisher("label", patience=5.0)
+        other.close()
+    assert (status, "Traceback" in node.log) == (0, False), node.log
+    # one second on a machine of its own, as many as there are processes for each core else
+    assert seconds < max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 def test_node_that_cannot_load_stays_up_and_can_be_told_better(start_node, checkpoint, tmp_path):
