@@ -67,6 +67,7 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
     assert rows[0] == "| run | seeds | val, mIoU % | loss | CPU minutes |"
     assert rows[2].startswith("| dense | 2 | ")
     assert " ± " in rows[3]
+    assert rows[3].endswith("| 0 |")  # CPU minutes
     assert run_queue.main([str(queue_file), "--curves", str(tmp_path / "curves.png")]) == 0
     assert cv2.imread(str(tmp_path / "curves.png")).shape[1] > 300
 

@@ -129,7 +129,7 @@ def table(queue: list[Run]) -> str:
         if results:
             scores = [_spread([100 * r["miou"][s] for r in results], 1) for s in sets]
             loss = _spread([r["training"]["final_loss"] for r in results], 3)
-            minutes = f"{statistics.mean(r['training']['minutes'] for r in results):.0f}"
+            minutes = f"{statistics.mean(r['training']['cpu_minutes'] for r in results):.0f}"
             cells = [name, str(len(results)), *scores, loss, minutes]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
