@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -173,3 +174,20 @@ def _quiet(decode: Callable[..., np.ndarray | None], *args: object) -> np.ndarra
         return decode(*args)
     except cv2.error:
         return None
+
+
+def decode_message(message: Any, decode: Callable[..., np.ndarray] = decode_image) -> np.ndarray:
+    """Array in anything with the fields of `sensor_msgs/Image` or `CompressedImage`.
+
+    `decode` is `decode_image` or `to_bgr`; a compressed image is BGR either way. Raises as they do.
+    """
+    if hasattr(message, "format"):  # only a CompressedImage has it
+        return decode_compressed(message.data, message.format)
+    return decode(
+        message.data,
+        message.height,
+        message.width,
+        message.step,
+        message.encoding,
+        bool(message.is_bigendian),
+    )

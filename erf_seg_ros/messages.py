@@ -8,7 +8,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from erf_seg_core.image_codec import decode_compressed, to_bgr
+from erf_seg_core.image_codec import decode_message, to_bgr
 
 
 def image_to_bgr(message: Image | CompressedImage) -> np.ndarray:
@@ -16,16 +16,7 @@ def image_to_bgr(message: Image | CompressedImage) -> np.ndarray:
 
     `bgr8` is returned as a view of the message's data, which may have padded rows.
     """
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.data, message.format)
-    return to_bgr(
-        message.data,
-        message.height,
-        message.width,
-        message.step,
-        message.encoding,
-        bool(message.is_bigendian),
-    )
+    return decode_message(message, to_bgr)
 
 
 def mono8_message(header: Header, values: np.ndarray) -> Image:

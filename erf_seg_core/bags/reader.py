@@ -14,7 +14,7 @@ from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 
 from ..errors import ErfSegError
-from ..image_codec import decode_compressed, decode_image
+from ..image_codec import decode_message
 from .messages import COMPRESSED_IMAGE, IMAGE, typestore
 from .ros1 import ros1_to_cdr
 
@@ -144,7 +144,7 @@ class BagReader:
         for number, message in enumerate(self.messages([topic.name])):
             with self._explained(f"message {number} of {topic.name} in {self.path}"):
                 content = typestore().deserialize_cdr(message.raw, message.msgtype)
-                picture = _decode(content, message.msgtype)
+                picture = decode_message(content)
             stamp = content.header.stamp
             yield stamp.sec * 1_000_000_000 + stamp.nanosec, content.header.frame_id, picture
 
@@ -170,19 +170,6 @@ class BagReader:
                 f"cannot read {what or f'the bag {self.path}'}, it may be truncated or damaged: "
                 f"{reason}"
             ) from error
-
-
-def _decode(content: object, msgtype: str) -> np.ndarray:
-    if msgtype == COMPRESSED_IMAGE:
-        return decode_compressed(content.data, content.format)
-    return decode_image(
-        content.data,
-        content.height,
-        content.width,
-        content.step,
-        content.encoding,
-        bool(content.is_bigendian),
-    )
 
 
 def _storage_files(path: Path) -> list[Path]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..bags import BagReader
-from ..bags.messages import COMPRESSED_IMAGE, typestore
-from ..image_codec import decode_compressed, decode_image, to_bgr
+from ..bags.messages import typestore
+from ..image_codec import decode_image, decode_message, to_bgr
 from .frames import NS_PER_S
 from .matched_frames import StampedArray
 
@@ -31,17 +31,7 @@ def _pictures(bag: BagReader, topic: str, decode: Callable[..., np.ndarray]) -> 
     for message in bag.messages([topic]):
         try:
             content = typestore().deserialize_cdr(message.raw, message.msgtype)
-            if message.msgtype == COMPRESSED_IMAGE:
-                picture = decode_compressed(content.data, content.format)
-            else:
-                picture = decode(
-                    content.data,
-                    content.height,
-                    content.width,
-                    content.step,
-                    content.encoding,
-                    bool(content.is_bigendian),
-                )
+            picture = decode_message(content, decode)
         except Exception:  # whatever a parser makes of damaged bytes
             continue
         stamp = content.header.stamp

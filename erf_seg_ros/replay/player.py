@@ -23,7 +23,6 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 
 from erf_seg_core.bags import BagReader
 from erf_seg_core.errors import ErfSegError
@@ -31,6 +30,7 @@ from erf_seg_core.errors import ErfSegError
 from .events import STOP_PLAYING, emit, set_on_signals
 from .message_types import message_class
 from .played_frames import PlayedFrame, PlayedFramesWriter
+from .ros_process import run_with_ros
 from .stamps import NS_PER_S, starts_with_header, with_stamp_ns
 from .timeline import PlayOptions, TimedMessage, timed_messages
 
@@ -154,16 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     stop, ended = threading.Event(), threading.Event()
     set_on_signals((signal.SIGINT, signal.SIGTERM), stop, ended)
     set_on_signals((STOP_PLAYING,), stop)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        _run(args, stop, ended)
-    except ErfSegError as error:
-        emit("error", message=str(error))
-        print(error, file=sys.stderr)
-        return 2
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return run_with_ros(lambda: _run(args, stop, ended))
 
 
 def _run(args: argparse.Namespace, stop: threading.Event, ended: threading.Event) -> None:

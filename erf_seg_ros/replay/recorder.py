@@ -21,16 +21,15 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from erf_seg_core.bags import BagWriter
-from erf_seg_core.errors import ErfSegError
 
 from .events import emit, set_on_signals
 from .message_types import message_class
 from .played_frames import LiveStamps
+from .ros_process import run_with_ros
 from .stamps import read_stamp_ns, starts_with_header, with_stamp_ns
 
 QUEUE_DEPTH = 100
@@ -112,16 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     stop = threading.Event()
     set_on_signals((signal.SIGINT, signal.SIGTERM), stop)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        _run(args, stop)
-    except ErfSegError as error:
-        emit("error", message=str(error))
-        print(error, file=sys.stderr)
-        return 2
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return run_with_ros(lambda: _run(args, stop))
 
 
 def _run(args: argparse.Namespace, stop: threading.Event) -> None:
