@@ -5,7 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from erf_seg_core.training.losses import LabelLoss, class_weights, distillation_loss
+from erf_seg_core.training.losses import (
+    WEIGHT_OFFSETS,
+    LabelLoss,
+    class_weights,
+    distillation_loss,
+)
 
 
 def batch(classes=5, seed=0):
@@ -77,3 +82,11 @@ def test_distillation_is_zero_for_equals_and_falls_towards_the_teacher():
     far = distillation_loss(student, teacher, 2.0)
     near = distillation_loss(0.5 * (student + teacher), teacher, 2.0)
     assert 0 < near < far
+
+
+@pytest.mark.parametrize(("task", "published"), [("encoder", 2.9691), ("segment", 3.7890)])
+def test_class_weights_of_a_stage_are_those_that_erfnet_lists(task, published):
+    # Buildings are a fifth of Cityscapes' labelled pixels by either list.
+    building = np.array([2012, 7988])
+    weights = class_weights(building, 2, offset=WEIGHT_OFFSETS[task])
+    assert weights[0].item() == pytest.approx(published, rel=0.01)

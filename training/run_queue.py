@@ -152,11 +152,12 @@ def draw_curves(queue: list[Run], path: Path) -> None:
         right.set_ylabel("α (dotted)")
         for run in dict.fromkeys(r["name"] for r in finished):
             curves = [r["curve"] for r in finished if r["name"] == run]
-            epochs = [row["epoch"] for row in curves[0] if f"miou {name}" in row]
+            # Counted over the stages, each of which counts its own epochs.
+            epochs = [i for i, row in enumerate(curves[0], 1) if f"miou {name}" in row]
             scores = [[row[f"miou {name}"] for row in c if f"miou {name}" in row] for c in curves]
             means = [statistics.mean(values) for values in zip(*scores, strict=True)]
             panel.plot(epochs, means, marker=".", label=f"{run} ({len(curves)})")
-            faded = [(row["epoch"], row["alpha"]) for row in curves[0] if "alpha" in row]
+            faded = [(i, row["alpha"]) for i, row in enumerate(curves[0], 1) if "alpha" in row]
             if faded:
                 right.plot(*zip(*faded, strict=True), ":", color="grey")
         panel.set(title=name, xlabel="epoch", ylabel="mIoU")

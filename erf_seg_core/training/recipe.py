@@ -98,7 +98,7 @@ class Stage:
     freeze_epochs: int = 0
     frozen_lr: float = 5e-20
     clip_norm: float = 0.0  # 0: gradients are not clipped
-    class_weights: bool = True  # 1/ln(1.10 + share), ENet's and ERFNet's
+    class_weights: bool = True  # of rare classes more, ERFNet's: losses.class_weights
     ohem_fraction: float = 1.0  # below 1: only the hardest pixels, at least this fraction
     ema: float = 0.0  # decay of the averaged weights; 0: none
     recalibrate_batches: int = 0  # of batch-norm statistics at the end of the stage

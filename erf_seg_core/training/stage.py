@@ -20,7 +20,7 @@ from ..grouping import GradualGrouping, apply_moves, make_schedule
 from ..models import STRIDE
 from .dataset import ViewOrder, Views
 from .ema import WeightAverage
-from .losses import LabelLoss, class_weights, distillation_loss
+from .losses import WEIGHT_OFFSETS, LabelLoss, class_weights, distillation_loss
 from .recipe import Stage
 from .sources import union_members
 from .tasks import (
@@ -216,7 +216,7 @@ class StageRun:
         self.loss_sum = 0.0
         due = self.epoch % training.recipe.validate_every == 0 or self.epoch == stage.epochs
         if training.processes.first:
-            if stage.task == "segment" and due:
+            if stage.task != "classify" and due:
                 row.update(self._validation_scores())
             training.log.add(row)
             bar.set_postfix({k: v for k, v in row.items() if k in ("epoch", "loss", "alpha")})
@@ -227,7 +227,7 @@ class StageRun:
         if self.average:
             own = {k: v.clone() for k, v in self.task.state_dict().items()}
             self.task.load_state_dict(self.average.tensors)
-        scores = self.training.scores()
+        scores = self.training.scores(self.task)
         if own is not None:
             self.task.load_state_dict(own)
         return {f"miou {name}": s["miou"] for name, s in scores.items()}
@@ -288,7 +288,8 @@ def prepare_task(
     classes, unions = training.class_set.num_classes, union_members(training.class_set)
     weights = None
     if stage.class_weights:
-        weights = class_weights(training.images.pixels, classes, len(unions))
+        offset = WEIGHT_OFFSETS[stage.task]
+        weights = class_weights(training.images.pixels, classes, len(unions), offset)
     loss = LabelLoss(classes, unions, weights, stage.ohem_fraction)
     alone = stage.task == "encoder"
     task = EncoderWithHead(training.net, training.net.num_classes) if alone else training.net

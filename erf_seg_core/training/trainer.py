@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..checkpoint import CheckpointInfo, find_checkpoint, load_checkpoint, save_checkpoint
@@ -154,10 +154,10 @@ class Training:
         torch.save({**common, "rows": self.log.rows, **state}, partial)
         partial.replace(self.folder / STATE_FILE)
 
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """Score the network as it is on every validation set."""
+    def scores(self, net: nn.Module) -> dict[str, dict[str, Any]]:
+        """Score a network, which may be the encoder with a head, on every validation set."""
         return {
-            name: validate(self.net, labelled, self.class_set, self.recipe.input_size).to_dict()
+            name: validate(net, labelled, self.class_set, self.recipe.input_size).to_dict()
             for name, labelled in self.validation.items()
         }
 
@@ -165,7 +165,7 @@ class Training:
         """Score the final network; write checkpoint, metrics and pictures."""
         self.net.eval()
         metrics = {
-            **self.scores(),
+            **self.scores(self.net),
             "training": {
                 "images": len(self.images),
                 "epochs": sum(s.epochs for s in self.recipe.stages),

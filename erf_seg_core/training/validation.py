@@ -7,6 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..class_sets import VOID_ID, ClassSet
@@ -20,14 +21,18 @@ def network_predictor(
 ) -> Callable[[np.ndarray, tuple[int, int]], np.ndarray]:
     """Predictor for `score`: image uint8 BGR → labels uint8 at the size asked for.
 
-    The network sees the image at `input_size`; outputs beyond the classes become void.
+    The network sees the image at `input_size`. Smaller outputs, as of an encoder with a head alone,
+    are enlarged bilinearly; outputs beyond the classes become void.
     """
     device = next(net.parameters()).device
 
     def predict(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         resized = cv2.resize(image, input_size[::-1], interpolation=cv2.INTER_LINEAR)
         batch = to_rgb(resized)[None].to(device).float() / 255
-        labels = net(batch)[0].max(0).indices.to("cpu", torch.uint8).numpy()
+        logits = net(batch)
+        if logits.shape[-2:] != batch.shape[-2:]:
+            logits = F.interpolate(logits, batch.shape[-2:], mode="bilinear", align_corners=False)
+        labels = logits[0].max(0).indices.to("cpu", torch.uint8).numpy()
         labels[labels >= num_classes] = VOID_ID
         return resize_labels(labels, size)
 
