@@ -11,10 +11,10 @@ from pathlib import Path
 from ..bags import BagReader
 from ..checkpoint import CheckpointInfo
 from ..class_sets import ClassSet, load_class_set
+from ..machine import machine_facts
 from .bag_pictures import camera_pictures, label_pictures
 from .frames import NS_PER_S, Fate, FrameOutcome, FrameTotals, write_frames_csv
 from .html import write_report
-from .machine import machine_facts
 from .matched_frames import MatchedFrame, StampedArray, matched_frames
 from .pictures import StripCollector, spread
 from .scoring import RecordedScores, why_not_comparable
