@@ -8,6 +8,34 @@ from ..class_sets import VOID_ID
 from ..errors import ErfSegError
 
 
+def iou_of(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union per class of any number of matrices, …×C×(C+1) → float64 …×C.
+
+    nan where a class is in neither truth nor prediction.
+    """
+    return ratio(*hits_and_unions(matrix))
+
+
+def hits_and_unions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that truth and prediction share, and that either has, per class: int64 …×C each."""
+    square = matrix[..., :-1]
+    hits = np.diagonal(square, axis1=-2, axis2=-1).astype(np.int64)
+    either = matrix.sum(axis=-1, dtype=np.int64) + square.sum(axis=-2, dtype=np.int64)
+    return hits, either - hits
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Elementwise part / whole, float64; nan where the whole is nothing."""
+    missing = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    return np.divide(part, whole, out=missing, where=whole > 0)
+
+
+def nan_mean(values: np.ndarray) -> np.ndarray:
+    """Mean along the last axis without the nan; nan where there is nothing else, silently."""
+    known = np.isfinite(values)
+    return ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
+
+
 class ConfusionMatrix:
     """Counts of (truth, prediction) pixel pairs over any number of images.
 
@@ -42,15 +70,11 @@ class ConfusionMatrix:
 
     def iou(self) -> np.ndarray:
         """Intersection over union per class, float64 C; nan where a class is in neither image."""
-        square = self.matrix[:, : self.num_classes]
-        hits = np.diag(square).astype(np.float64)
-        union = self.matrix.sum(axis=1) + square.sum(axis=0) - hits
-        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        return iou_of(self.matrix)
 
     def mean_iou(self) -> float:
         """Mean of `iou` over the classes that occur; nan if none does."""
-        iou = self.iou()
-        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+        return float(nan_mean(self.iou()))
 
     def accuracy(self) -> float:
         """Share of the pixels with truth that are right; nan without any."""
