@@ -39,6 +39,7 @@ setup(
         (f"share/{name}", ["package.xml"]),
         (f"share/{name}/launch", files("launch/*.launch.py")),
         (f"share/{name}/config", files("config/*")),
+        (f"share/{name}/config/class_maps", files("config/class_maps/*")),
     ],
     # The ROS packages are absent on purpose: they come from package.xml (rosdep) on a robot and
     # from requirements/ros.txt (wheels) in the .venv. Versions are pinned in requirements/.

@@ -62,7 +62,7 @@ class ClassSet:
         try:
             classes = data["classes"]
             names = tuple(str(c["name"]) for c in classes)
-            colors = tuple(_checked_color(c["color"]) for c in classes)
+            colors = tuple(checked_color(c["color"]) for c in classes)
             return cls(str(data["name"]), names, colors)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ErfSegError):
@@ -96,7 +96,8 @@ def load_class_set(name_or_path: str | Path) -> ClassSet:
     )
 
 
-def _checked_color(color: Any) -> Color:
+def checked_color(color: Any) -> Color:
+    """Return three numbers from 0 to 255; `ErfSegError`, `TypeError` or `ValueError` if not so."""
     r, g, b = (int(v) for v in color)
     if not all(0 <= v <= 255 for v in (r, g, b)):
         raise ErfSegError(f"colour {list(color)} is not three numbers from 0 to 255")

@@ -61,6 +61,22 @@ def write_video(path, count, size=(60, 100), rate_hz=10.0):
     return path
 
 
+def test_class_map_and_least_confidence(segment, tmp_path, checkpoint):
+    source = write_pictures(tmp_path / "in", ["street.png"]) / "street.png"
+    class_map = ROOT / "config" / "class_maps" / "cityscapes19_traversability.yaml"
+    status, document, _ = segment(
+        source, "--class-map", class_map, "--min-confidence", 0.3, "--json"
+    )
+    assert (status, document["class_set"]) == (0, "traversability")
+    segmenter = load_segmenter(checkpoint, "cpu", threads=1, class_map=class_map)
+    expected = segmenter(cv2.imread(str(source)), min_confidence=0.3).labels
+    labels = cv2.imread(document["outputs"][0]["labels"], cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, expected)
+    status, _, error = segment(source, "--class-map", source)
+    assert status == 2
+    assert f"cannot read class map {source}" in error
+
+
 def test_image_gives_labels_confidence_and_overlay(segment, tmp_path, checkpoint):
     source = write_pictures(tmp_path / "in", ["street.png"]) / "street.png"
     status, document, _ = segment(source, "--confidence", "--alpha", "0.3", "--json")

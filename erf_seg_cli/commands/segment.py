@@ -42,6 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the network sees, multiples of 8 (default: the checkpoint's)",
     )
     parser.add_argument(
+        "--class-map",
+        type=Path,
+        metavar="YAML",
+        help="file that renames or merges the classes (examples: config/class_maps)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="pixels of a lower probability, 0 to 1, become void (default: none)",
+    )
+    parser.add_argument(
         "--confidence", action="store_true", help="write the winning class's probability too"
     )
     parser.add_argument(
@@ -73,10 +86,17 @@ def run(args: argparse.Namespace) -> int:
         raise ErfSegError(f"--alpha is {args.alpha}; it must lie between 0 and 1")
     media = find_media(args.input, exclude=args.output)
     options = ResultOptions(
-        args.output, not args.no_overlay, args.alpha, args.confidence, args.video_labels
+        args.output,
+        not args.no_overlay,
+        args.alpha,
+        args.confidence,
+        args.video_labels,
+        args.min_confidence,
     )
     size = tuple(args.input_size) if args.input_size else None
-    segmenter = load_segmenter(args.model, args.device, args.engine, size, args.threads)
+    segmenter = load_segmenter(
+        args.model, args.device, args.engine, size, args.threads, class_map=args.class_map
+    )
     segmenter.warm_up(1)
     counts = [medium.count for medium in media]
     total = None if None in counts else min(sum(counts), args.limit or sum(counts))

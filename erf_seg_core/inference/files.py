@@ -72,7 +72,9 @@ def segment_media(
         frames = _Frames(medium)
         with closing(open_results(medium, options, segmenter.class_set)) as results:
             for image in frames:
-                result = segmenter(image, confidence=options.confidence)
+                result = segmenter(
+                    image, confidence=options.confidence, min_confidence=options.min_confidence
+                )
                 start = time.perf_counter()
                 results.add(image, result)
                 written_ms = 1000.0 * (time.perf_counter() - start)

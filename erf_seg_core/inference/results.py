@@ -28,7 +28,8 @@ class ResultOptions:
 
     `labels/NAME.png` (uint8 class ids, 255 is void), `overlays/NAME.jpg` unless `overlay` is off,
     `confidence/NAME.png` if wanted. For a video `overlays/NAME.mp4`; its labels and confidence, as
-    `labels/NAME/000000.png`, …, only with `video_labels` or without overlay.
+    `labels/NAME/000000.png`, …, only with `video_labels` or without overlay. Labels whose
+    probability is below `min_confidence` are void.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class ResultOptions:
     alpha: float = 0.5
     confidence: bool = False
     video_labels: bool = False
+    min_confidence: float = 0.0
 
 
 class Results(Protocol):
