@@ -59,13 +59,14 @@ def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, vi
 def replay(args: argparse.Namespace, bag: Path) -> int:
     """Play `bag` into the node, write the report and print the summary."""
     from erf_seg_core.bags import BagReader
+    from erf_seg_core.bags.topics import choose_image_topic
     from erf_seg_core.report.replay_report import Truth
-    from erf_seg_ros.replay.live_options import LiveOptions, choose_image_topic
+    from erf_seg_ros.replay.live_options import LiveOptions
     from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
     from erf_seg_ros.replay.replay_bag import replay_bag
 
     with BagReader(bag) as reader:
-        image_topic = choose_image_topic(reader, args.image_topic)
+        image_topic = choose_image_topic(reader, args.image_topic, args.truth_topic)
     options = LiveOptions(
         bag=bag,
         image_topic=image_topic,

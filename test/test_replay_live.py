@@ -22,6 +22,7 @@ import erf_seg_ros
 from erf_seg_cli.main import main
 from erf_seg_core import load_segmenter
 from erf_seg_core.bags import BagReader
+from erf_seg_core.bags.topics import choose_image_topic
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.metrics import ConfusionMatrix
 from erf_seg_core.report.frames import FrameTotals
@@ -32,7 +33,6 @@ from erf_seg_ros.replay.live_options import (
     LABEL_TOPIC,
     LiveOptions,
     LivePlan,
-    choose_image_topic,
     sibling_camera_info,
 )
 from erf_seg_ros.replay.live_progress import LiveProgress

@@ -18,8 +18,8 @@ from ..image_codec import decode_message
 from .messages import COMPRESSED_IMAGE, IMAGE, typestore
 from .ros1 import ros1_to_cdr
 
-_STORAGE_SUFFIXES = (".db3", ".mcap")
-_SUFFIXES = (*_STORAGE_SUFFIXES, ".bag")
+STORAGE_SUFFIXES = (".db3", ".mcap")
+SUFFIXES = (*STORAGE_SUFFIXES, ".bag")
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,14 @@ def _storage_files(path: Path) -> list[Path]:
     if path.is_file():
         if path.name == "metadata.yaml":
             return _storage_files(path.parent)
-        if path.suffix not in _SUFFIXES:
-            raise ErfSegError(f"{path} is no bag: its name ends in none of {', '.join(_SUFFIXES)}")
+        if path.suffix not in SUFFIXES:
+            raise ErfSegError(f"{path} is no bag: its name ends in none of {', '.join(SUFFIXES)}")
         if not path.stat().st_size:
             raise ErfSegError(f"the bag {path} is empty")
         return [path]
     if (path / "metadata.yaml").is_file():
         return [path]
-    files = sorted(f for f in path.iterdir() if f.suffix in _STORAGE_SUFFIXES)
+    files = sorted(f for f in path.iterdir() if f.suffix in STORAGE_SUFFIXES)
     if not files:
         raise ErfSegError(
             f"{path} is no rosbag2 folder: it has neither metadata.yaml nor .db3 or .mcap files"

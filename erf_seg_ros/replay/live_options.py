@@ -100,22 +100,6 @@ class LivePlan:
         )
 
 
-_NOT_CAMERAS = ("depth", "label", "ground_truth", "confidence", "mask")
-
-
-def choose_image_topic(bag: BagReader, wanted: str | None) -> str:
-    """`wanted` if the bag has it, else the one topic that looks like a camera's.
-
-    Raises `ErfSegError` with the candidates when that is not one.
-    """
-    if wanted is None:
-        names = [topic.name for topic in bag.image_topics()]
-        cameras = [name for name in names if not any(word in name for word in _NOT_CAMERAS)]
-        if len(cameras) == 1:
-            return cameras[0]
-    return bag.image_topic(wanted).name
-
-
 def sibling_camera_info(image_topic: str, topics: Mapping[str, str]) -> str | None:
     """The camera_info beside an image topic (or beside what it is the compressed form of)."""
     compressed = topics[image_topic] == COMPRESSED_IMAGE
