@@ -3,9 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from erf_seg_core import ErfSegError, build_model
-from erf_seg_core.checkpoint import CheckpointInfo, read_info, save_checkpoint, shipped_checkpoints
+from erf_seg_core.checkpoint import (
+    CheckpointInfo,
+    load_checkpoint,
+    read_info,
+    save_checkpoint,
+    shipped_checkpoints,
+)
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.training.recipe import Recipe, Source, Stage
 
@@ -43,19 +50,57 @@ def trained_checkpoint(folder, name="run", init="", epochs=3):
     return save_checkpoint(folder / f"{name}.safetensors", build_model("d_star_light", 11), info)
 
 
+def recipe_file(folder, name, **changes):
+    """The recipe of `trained_checkpoint` as a file, with other values."""
+    recipe = {
+        "model": "d_star_light",
+        "train": [
+            {"kind": "camvid", "path": "camvid"},
+            {"kind": "synthetic", "frames": 20, "drives": 4, "repeat": 0.5},
+        ],
+        "stages": [{"epochs": 3}],
+    }
+    path = folder / name
+    path.write_text(yaml.safe_dump({**recipe, **changes}))
+    return str(path)
+
+
 def test_card_says_what_the_checkpoint_says(ship, tmp_path, capsys):
     source = trained_checkpoint(tmp_path)
-    assert ship.main([str(source), "--recipe", "mine.yaml", "--into", str(tmp_path / "out")]) == 0
+    mine = recipe_file(tmp_path, "mine.yaml")
+    assert ship.main([str(source), "--recipe", mine, "--into", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
     assert "| pole | 20.0 |" in card
     assert "| **mean** | 50.00 |" in card
     assert "| synthetic | – | 20 frames of 4 drives | ×0.5 |" in card
-    assert "mine.yaml" in card
+    assert "`erf_seg train training/recipes/mine.yaml` (seed 1)" in card
+
+
+def test_card_names_the_options_that_differ_from_the_recipe_file(ship, tmp_path, capsys):
+    source = trained_checkpoint(tmp_path)
+    stages = [{"epochs": 8, "grouping": {"hold": 0.3}}]
+    mine = recipe_file(tmp_path, "mine.yaml", model="dg4", stages=stages)
+    ship.main([str(source), "--recipe", mine, "--into", str(tmp_path / "out")])
+    card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
+    options = "--model d_star_light --stages.0.epochs 3 --stages.0.grouping null"
+    assert f"`erf_seg train training/recipes/mine.yaml {options}`" in card
+
+
+def test_weights_stored_in_half_precision_load_as_float32(ship, tmp_path, capsys):
+    source = trained_checkpoint(tmp_path)
+    mine = recipe_file(tmp_path, "mine.yaml")
+    ship.main([str(source), "--recipe", mine, "--half", "--into", str(tmp_path / "out")])
+    shipped = tmp_path / "out" / "d_star_light.safetensors"
+    assert shipped.stat().st_size < 0.7 * source.stat().st_size
+    (_, before), (_, after) = load_checkpoint(source), load_checkpoint(shipped)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-3)
 
 
 def test_nothing_of_the_machine_is_shipped(ship, tmp_path, capsys):
     source = trained_checkpoint(tmp_path)
-    ship.main([str(source), "--recipe", "mine.yaml", "--into", str(tmp_path / "out")])
+    mine = recipe_file(tmp_path, "mine.yaml")
+    ship.main([str(source), "--recipe", mine, "--into", str(tmp_path / "out")])
     shipped = tmp_path / "out" / "d_star_light.safetensors"
     assert str(tmp_path).encode() not in shipped.read_bytes()
     assert read_info(shipped).recipe["model"] == "d_star_light"
@@ -67,8 +112,9 @@ def test_card_of_a_training_that_went_on_tells_both_parts(ship, tmp_path, capsys
     second = trained_checkpoint(tmp_path, "second", init=first, epochs=7)
     into = ["--into", str(tmp_path / "out")]
     with pytest.raises(ErfSegError, match="2 trainings"):
-        ship.main([str(second), "--recipe", "only.yaml", *into])
-    ship.main([str(second), "--recipe", "a.yaml", "b.yaml", *into])
+        ship.main([str(second), "--recipe", recipe_file(tmp_path, "only.yaml"), *into])
+    files = [recipe_file(tmp_path, "a.yaml"), recipe_file(tmp_path, "b.yaml")]
+    ship.main([str(second), "--recipe", *files, *into])
     card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
     parts = ("a.yaml", "3 epochs", "b.yaml", "7 epochs")
     assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)

@@ -1,14 +1,17 @@
 """Put a finished training into the package: checkpoint, and a model card written from it.
 
-python training/ship.py runs/dg4_seed1/dg4.safetensors --recipe camvid_dg4.yaml
+python training/ship.py runs/dg4_seed1/dg4.safetensors --recipe training/recipes/camvid.yaml
 
 A training that went on from another checkpoint names one recipe for each, in order. Everything on
-the card is read from the checkpoint's own metadata.
+the card is read from the checkpoint's own metadata; the recipe file is there to be named, with the
+options that make it the training that it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 from erf_seg_core.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.models import paper_cost, real_cost
+from erf_seg_core.training import load_recipe
 
 SHIPPED = Path(__file__).resolve().parents[1] / "erf_seg_core" / "checkpoints"
 LOCAL_KEYS = (
@@ -36,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument(
-        "--recipe", required=True, nargs="+", help="recipe files in training/recipes, in order"
+        "--recipe", type=Path, required=True, nargs="+", help="recipe files, in order"
     )
+    parser.add_argument("--half", action="store_true", help="store the weights as float16")
     parser.add_argument("--into", type=Path, default=SHIPPED)
     args = parser.parse_args(argv)
     info, tensors = load_checkpoint(args.checkpoint)
@@ -47,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
             f"{args.checkpoint} is the result of {len(recipe_history(info.recipe))} trainings, "
             f"but {len(args.recipe)} recipe files were named"
         )
+    if args.half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
     card = path.with_suffix(".md")
     card.write_text(model_card(info, args.recipe), encoding="utf-8")
@@ -68,7 +75,26 @@ def recipe_history(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(recipe_history(before) if before else []), recipe]
 
 
-def model_card(info: CheckpointInfo, recipes: list[str]) -> str:
+def training_command(file: Path, recipe: dict[str, Any]) -> str:
+    """`erf_seg train FILE` with the options that turn the file into `recipe`."""
+    options = _differences(shippable_recipe(load_recipe(file).to_dict()), recipe)
+    return " ".join(["erf_seg train", f"training/recipes/{file.name}", *options])
+
+
+def _differences(base: Any, other: Any, key: str = "") -> list[str]:
+    """Options `--key value`, dotted, for what differs in `other`."""
+    if base == other:
+        return []
+    if isinstance(base, dict) and isinstance(other, dict):
+        pairs = [(k, base.get(k), v) for k, v in other.items() if k != "started_from"]
+    elif isinstance(base, list) and isinstance(other, list) and len(base) == len(other):
+        pairs = [(i, a, b) for i, (a, b) in enumerate(zip(base, other, strict=True))]
+    else:
+        return [f"--{key} {shlex.quote(other if isinstance(other, str) else json.dumps(other))}"]
+    return [o for k, a, b in pairs for o in _differences(a, b, f"{key}.{k}" if key else str(k))]
+
+
+def model_card(info: CheckpointInfo, recipes: list[Path]) -> str:
     """Markdown page about a checkpoint."""
     real, paper = real_cost(info.model, info.num_outputs), paper_cost(info.model)
     height, width = info.input_size
@@ -90,13 +116,13 @@ def model_card(info: CheckpointInfo, recipes: list[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _training_lines(info: CheckpointInfo, recipes: list[str]) -> list[str]:
+def _training_lines(info: CheckpointInfo, recipes: list[Path]) -> list[str]:
     lines = []
     for number, (recipe, file) in enumerate(
         zip(recipe_history(info.recipe), recipes, strict=True), 1
     ):
         lines += [
-            f"{number}. `erf_seg train training/recipes/{file}`, seed {recipe['seed']}",
+            f"{number}. `{training_command(file, recipe)}` (seed {recipe['seed']})",
             "",
             *_data_lines(recipe["train"]),
             "",
