@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from erf_seg_core.class_sets import ClassSet
 
 from .camera_info import scaled_camera_info
+from .camera_input import CameraInput, Frame
 from .frame_counts import FrameCounter
+from .image_checks import ImageChecks
 from .label_info import publish_label_info
 from .messages import bgr8_message, mono8_message
 from .parameters import Settings
-from .topics import camera_info_topic, image_topic, output_topic
-
-NS_PER_S = 1_000_000_000
-
-OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-"""Reliable writers serve reliable and best-effort readers alike."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A received message; `arrived` is a reading of `time.perf_counter`, the age may be nan."""
-
-    message: Image | CompressedImage
-    arrived: float
-    age_ms: float
+from .qos import forget_overrides, output_qos, overridable
+from .topics import image_topic, output_topic
 
 
 class Camera:
@@ -50,57 +34,58 @@ class Camera:
         """Create the publishers and latch what the labels mean."""
         self.name = name
         self.counter = FrameCounter()
+        self.checks = ImageChecks()
         self.topic = image_topic(node, name, "raw")
         self._node = node
+        self._input: CameraInput | None = None
         self._info: CameraInfo | None = None
-        self._subscriptions: list[Subscription] = []
-        self._label = self._publisher(Image, "label")
-        self._confidence = self._publisher(Image, "confidence")
-        self._overlay = self._publisher(Image, "overlay")
-        self._camera_info = self._publisher(CameraInfo, "camera_info")
-        self._timing = self._publisher(DiagnosticArray, "timing")
-        self._label_info = publish_label_info(
-            node, output_topic(name, "label_info"), class_set, node.get_clock().now().to_msg()
-        )
+        self._publishers: list[Publisher] = []
+        try:
+            self._label = self._publisher(Image, "label")
+            self._confidence = self._publisher(Image, "confidence")
+            self._overlay = self._publisher(Image, "overlay")
+            self._camera_info = self._publisher(CameraInfo, "camera_info")
+            self._timing = self._publisher(DiagnosticArray, "timing")
+            info = output_topic(name, "label_info")
+            latched = publish_label_info(node, info, class_set, node.get_clock().now().to_msg())
+        except Exception:  # an unusable qos_overrides parameter
+            self.destroy()
+            raise
+        if latched is not None:
+            self._publishers.append(latched)
 
     def open(self, settings: Settings, on_frame: Callable[[Camera, Frame], None]) -> None:
         """Subscribe. `on_frame` runs in the executor and must return at once."""
-
-        def receive(message: Image | CompressedImage) -> None:
-            arrived = time.perf_counter()
-            on_frame(self, Frame(message, arrived, self._age_ms(message.header)))
-
+        self.checks = ImageChecks()
         self._info = None
-        self.topic = image_topic(self._node, self.name, settings.transport)
-        kind = CompressedImage if settings.transport == "compressed" else Image
-        reliability = ReliabilityPolicy[settings.input_reliability.upper()]
-        qos = QoSProfile(depth=settings.input_depth, reliability=reliability)
-        info_topic = camera_info_topic(self._node, self.name, settings.transport)
-        info_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscriptions = [
-            self._node.create_subscription(kind, self.topic, receive, qos),
-            self._node.create_subscription(CameraInfo, info_topic, self._keep_info, info_qos),
-        ]
+        self._input = CameraInput(
+            self._node,
+            self.name,
+            settings,
+            self.counter,
+            on_frame=lambda frame: on_frame(self, frame),
+            on_info=self._keep_info,
+        )
+        self.topic = self._input.topic
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        if self._input is not None:
+            self._input.close()
+        self._input = None
 
     def destroy(self) -> None:
         """Unsubscribe and take the topics back."""
         self.close()
-        publishers = (
-            self._label,
-            self._confidence,
-            self._overlay,
-            self._camera_info,
-            self._timing,
-            self._label_info,
-        )
-        for publisher in filter(None, publishers):
+        for publisher in self._publishers:
+            topic = publisher.topic_name
             self._node.destroy_publisher(publisher)
+            forget_overrides(self._node, topic, "publisher")
+        self._publishers = []
+
+    def incompatible_publishers(self) -> list[str]:
+        """One sentence for each publisher of images that cannot be heard."""
+        return self._input.incompatible_publishers() if self._input is not None else []
 
     def wants_confidence(self) -> bool:
         """Whether anybody listens to `~/confidence`."""
@@ -132,13 +117,25 @@ class Camera:
     def _keep_info(self, info: CameraInfo) -> None:
         self._info = info
 
-    def _age_ms(self, header: Header) -> float:
-        # by hand, because rclpy's Time raises for the negative seconds that a bad driver may send
-        stamp_ns = header.stamp.sec * NS_PER_S + header.stamp.nanosec
-        now_ns = self._node.get_clock().now().nanoseconds
-        if stamp_ns == 0 or now_ns == 0:  # no stamp by the driver; no /clock yet
-            return math.nan
-        return (now_ns - stamp_ns) / 1e6
-
     def _publisher(self, kind: type, name: str) -> Publisher:
-        return self._node.create_publisher(kind, output_topic(self.name, name), OUTPUT_QOS)
+        publisher = self._node.create_publisher(
+            kind,
+            output_topic(self.name, name),
+            output_qos(),
+            qos_overriding_options=overridable(),
+        )
+        self._publishers.append(publisher)
+        return publisher
+
+
+def make_cameras(node: Node, names: Sequence[str], class_set: ClassSet) -> list[Camera]:
+    """One camera for each name; all or, where one cannot be made, none."""
+    cameras: list[Camera] = []
+    try:
+        for name in names:
+            cameras.append(Camera(node, name, class_set))
+    except Exception:
+        for camera in cameras:
+            camera.destroy()
+        raise
+    return cameras

@@ -28,9 +28,13 @@ def path() -> Path:
     raise ErfSegError(f"{_FILE} is not installed beside erf_seg_ros; build the package again")
 
 
+def variable() -> str:
+    """Return the name of the environment variable that this ROS distribution's Fast DDS reads."""
+    return _HUMBLE_VARIABLE if os.environ.get("ROS_DISTRO") == "humble" else VARIABLE
+
+
 def environment() -> dict[str, str]:
     """Variables to add for a process that sends images; empty if the user chose a profile."""
     if VARIABLE in os.environ or _HUMBLE_VARIABLE in os.environ:
         return {}
-    variable = _HUMBLE_VARIABLE if os.environ.get("ROS_DISTRO") == "humble" else VARIABLE
-    return {variable: str(path())}
+    return {variable(): str(path())}

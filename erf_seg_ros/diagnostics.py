@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from .health import Verdict
+from .conditions import Verdict
 
 
 def diagnostic_name(namespace: str, node: str, task: str) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """Counts at one moment. A received frame ends as exactly one of the four that follow it.
+    """Counts at one moment. A received frame ends as exactly one of the five that follow it.
 
     `dropped` frames were displaced by a newer one, `malformed` ones could not be read, `failed`
-    ones met an error in the network. The sums are over the labelled frames; `last_arrival` is a
-    reading of `time.monotonic`, None before the first frame.
+    ones met an error in the network, `too_old` ones arrived older than `max_age`. `lost` frames
+    were never received. The sums are over the labelled frames; `last_arrival` is a reading of
+    `time.monotonic`, None before the first frame.
     """
 
     received: int = 0
@@ -22,6 +23,8 @@ class FrameCounts:
     dropped: int = 0
     malformed: int = 0
     failed: int = 0
+    too_old: int = 0
+    lost: int = 0
     latency_sum_ms: float = 0.0
     age_sum_ms: float = 0.0
     last_arrival: float | None = None
@@ -46,6 +49,21 @@ class FrameCounter:
                 dropped=self._counts.dropped + displaced_another,
                 last_arrival=time.monotonic(),
             )
+
+    def too_old(self) -> None:
+        """A frame arrived, and it was too old to be of use."""
+        with self._lock:
+            self._counts = replace(
+                self._counts,
+                received=self._counts.received + 1,
+                too_old=self._counts.too_old + 1,
+                last_arrival=time.monotonic(),
+            )
+
+    def lost(self, count: int) -> None:
+        """The camera sent `count` frames that never arrived."""
+        with self._lock:
+            self._counts = replace(self._counts, lost=self._counts.lost + count)
 
     def dropped(self) -> None:
         """A received frame was given up, because the node was deactivated."""

@@ -85,6 +85,9 @@ class Pipeline:
 
     def _receive(self, camera: Camera, frame: Frame) -> None:
         # Runs in the executor: anything slow here would age every later frame.
+        if frame.is_older_than(self._settings().max_age):
+            camera.counter.too_old()
+            return
         camera.counter.received(displaced_another=self._frames.put(camera.name, frame))
 
     def _work(self) -> None:
@@ -106,6 +109,7 @@ class Pipeline:
                 throttle_duration_sec=LOG_INTERVAL_S,
             )
             return
+        camera.checks.observe(image, time.monotonic())
         clock.lap("convert")
         try:
             self._segment_and_publish(camera, frame, image, clock, waiting_ms)
@@ -151,6 +155,8 @@ class Pipeline:
             labelled=counts.labelled,
             dropped=counts.dropped,
             malformed=counts.malformed,
+            failed=counts.failed,
+            too_old=counts.too_old,
             model=self.segmenter.info.model,
             engine=self.segmenter.engine_name,
         )

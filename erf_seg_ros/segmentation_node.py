@@ -13,7 +13,6 @@ import time
 from typing import NoReturn
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -25,9 +24,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from erf_seg_core.errors import ErfSegError
 
-from .camera import Camera
-from .diagnostics import diagnostic_name, to_status
-from .health import CameraHealth, Level, Verdict
+from .camera import make_cameras
+from .diagnostics import diagnostic_name
+from .node_diagnostics import NodeDiagnostics
 from .parameters import (
     Applies,
     Settings,
@@ -42,7 +41,6 @@ from .pipeline import Pipeline
 from .stop_signal import StopSignal
 
 NODE_NAME = "segmentation"
-CAMERAS = ("",)  # the only camera has no name, so that its topics have no prefix
 
 DIAGNOSTICS_PERIOD_S = 1.0
 GOODBYE_S = 0.7
@@ -66,12 +64,11 @@ class SegmentationNode(LifecycleNode):
         self._stop = stop
         self._pipeline: Pipeline | None = None
         self._settings: Settings | None = None
-        self._health: dict[str, CameraHealth] = {}
         self._failure = ""
         self._finalized = False
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = NodeDiagnostics(self)
         # Not ROS time: a paused /clock is no reason to fall silent.
         self.create_timer(
             DIAGNOSTICS_PERIOD_S,
@@ -125,8 +122,7 @@ class SegmentationNode(LifecycleNode):
             self._pipeline.stop()
             return self._fail("cannot activate", error)
         self._failure = ""
-        now = time.monotonic()
-        self._health = {c.name: CameraHealth(c.topic, now) for c in self._pipeline.cameras}
+        self._diagnostics.watch(self._pipeline.cameras)
         topics = ", ".join(camera.topic for camera in self._pipeline.cameras)
         self.get_logger().info(f"active, labelling {topics}")
         return TransitionCallbackReturn.SUCCESS
@@ -175,7 +171,7 @@ class SegmentationNode(LifecycleNode):
         )
         segmenter.warm_up()
         declare_class_parameters(self, segmenter.class_set)
-        cameras = [Camera(self, name, segmenter.class_set) for name in CAMERAS]
+        cameras = make_cameras(self, settings.cameras, segmenter.class_set)
         return Pipeline(
             segmenter, cameras, lambda: self._settings, self.get_logger(), self._timing_name
         )
@@ -186,7 +182,6 @@ class SegmentationNode(LifecycleNode):
             self._pipeline.destroy()
         self._pipeline = None
         self._settings = None
-        self._health = {}
         undeclare_class_parameters(self)
 
     def _fail(self, what: str, error: Exception) -> TransitionCallbackReturn:
@@ -213,50 +208,10 @@ class SegmentationNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
-        message = DiagnosticArray(status=[self._node_status(), *self._camera_statuses()])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
-
-    def _node_status(self) -> DiagnosticStatus:
-        values = {"lifecycle_state": self.state_label}
-        device = "none"
-        if self._pipeline is not None:
-            segmenter = self._pipeline.segmenter
-            device = segmenter.device
-            height, width = segmenter.input_size
-            values.update(
-                model=segmenter.info.model,
-                class_set=segmenter.class_set.name,
-                engine=segmenter.engine_name,
-                device=device,
-                input_size=f"{height}x{width}",
-            )
-        if self._failure:
-            verdict = Verdict(Level.ERROR, self._failure, values)
-        else:
-            verdict = Verdict(Level.OK, self.state_label, values)
-        return to_status(verdict, self._diagnostic_name("node"), device)
-
-    def _camera_statuses(self) -> list[DiagnosticStatus]:
-        """One status for each camera that frames are expected from at this moment."""
-        if self._pipeline is None or not self._pipeline.running:
-            return []
-        now = time.monotonic()
-        return [
-            to_status(
-                self._health[camera.name].judge(
-                    now, camera.counter.now(), self._settings.stale_after
-                ),
-                self._diagnostic_name(f"camera {camera.name}".rstrip()),
-                camera.topic,
-            )
-            for camera in self._pipeline.cameras
-        ]
+        self._diagnostics.publish(self.state_label, self._failure, self._pipeline, self._settings)
 
     def _timing_name(self, camera: str) -> str:
-        return self._diagnostic_name(f"timing {camera}".rstrip())
-
-    def _diagnostic_name(self, task: str) -> str:
+        task = f"timing {camera}".rstrip()
         return diagnostic_name(self.get_namespace(), self.get_name(), task)
 
     def _network_in_words(self) -> str:

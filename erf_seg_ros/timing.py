@@ -15,6 +15,8 @@ from std_msgs.msg import Header
 STAGES = ("convert", "preprocess", "network", "postprocess", "publish")
 """Stages of a frame in the node, in order; `publish` covers every output topic."""
 
+_COUNTS = ("received", "labelled", "dropped", "malformed", "failed", "too_old")
+
 _MILLISECONDS = "_ms"
 
 
@@ -54,6 +56,8 @@ class FrameTiming:
     labelled: int
     dropped: int
     malformed: int
+    failed: int
+    too_old: int
     model: str
     engine: str
 
@@ -66,7 +70,7 @@ class FrameTiming:
             "end_to_end": self.end_to_end_ms,
         }
         values = {f"{key}{_MILLISECONDS}": f"{ms:.3f}" for key, ms in durations.items()}
-        for key in ("received", "labelled", "dropped", "malformed", "model", "engine"):
+        for key in (*_COUNTS, "model", "engine"):
             values[key] = str(getattr(self, key))
         status = DiagnosticStatus(
             level=DiagnosticStatus.OK,
@@ -86,10 +90,7 @@ class FrameTiming:
             waiting_ms=float(values["waiting_ms"]),
             age_on_arrival_ms=float(values["age_on_arrival_ms"]),
             end_to_end_ms=float(values["end_to_end_ms"]),
-            received=int(values["received"]),
-            labelled=int(values["labelled"]),
-            dropped=int(values["dropped"]),
-            malformed=int(values["malformed"]),
+            **{key: int(values[key]) for key in _COUNTS},
             model=values["model"],
             engine=values["engine"],
         )

@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_ros.camera_info import scaled_camera_info
+from erf_seg_ros.conditions import Level, Verdict
 from erf_seg_ros.diagnostics import diagnostic_name, to_status
-from erf_seg_ros.health import Level, Verdict
 from erf_seg_ros.messages import bgr8_message, image_to_bgr, mono8_message
 from erf_seg_ros.timing import STAGES, FrameTiming, StageClock
 
@@ -166,6 +166,8 @@ def test_timing_survives_its_message(header):
         labelled=9,
         dropped=2,
         malformed=1,
+        failed=0,
+        too_old=3,
         model="dg4",
         engine="torch",
     )
@@ -177,7 +179,7 @@ def test_timing_survives_its_message(header):
 
 def test_timing_without_a_stamp_has_no_age(header):
     timing = FrameTiming(
-        dict.fromkeys(STAGES, 1.0), 0.0, math.nan, math.nan, 1, 1, 0, 0, "dg4", "torch"
+        dict.fromkeys(STAGES, 1.0), 0.0, math.nan, math.nan, 1, 1, 0, 0, 0, 0, "dg4", "torch"
     )
     again = FrameTiming.from_message(timing.to_message(header, "x", "y"))
     assert math.isnan(again.age_on_arrival_ms)

@@ -68,6 +68,13 @@ def test_every_parameter_is_described(spec):
         ("input_depth", 1),
         ("overlay_alpha", 1.0),
         ("stale_after", 0.5),
+        ("cameras", ["front", "left", "rear_2/wide"]),
+        ("cameras", [""]),
+        ("cameras", None),
+        ("input_durability", "transient_local"),
+        ("max_age", 0.2),
+        ("bad_image_after", 0.0),
+        ("bond_heartbeat_period", 0.0),
         ("autostart", False),
     ],
 )
@@ -92,6 +99,13 @@ def test_good_values_are_taken(name, good):
         ("input_reliability", "maybe", "best_effort"),
         ("input_depth", 0, "1 to 100"),
         ("overlay_alpha", 1.5, "0.0 to 1.0"),
+        ("cameras", ["front", ""], "a letter first"),
+        ("cameras", ["front left"], "'front left'"),
+        ("cameras", ["/front"], "'/front'"),
+        ("cameras", ["2nd"], "'2nd'"),
+        ("cameras", ["left", "front", "left"], "left more than once"),
+        ("input_durability", "persistent", "transient_local"),
+        ("max_age", -1.0, "0.0 to 3600.0"),
     ],
 )
 def test_bad_values_are_refused_with_name_and_reason(name, bad, reason):
