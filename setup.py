@@ -64,6 +64,7 @@ setup(
         "console_scripts": [
             "erf_seg = erf_seg_cli.main:main",
             "segmentation_node = erf_seg_ros.segmentation_node:main",
+            "semantic_cloud_node = erf_seg_ros.semantic_cloud_node:main",
         ],
     },
 )

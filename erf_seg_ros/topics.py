@@ -16,13 +16,13 @@ def image_topic(node: Node, camera: str, transport: str) -> str:
     return base if transport == "raw" else f"{base}/{transport}"
 
 
-def camera_info_topic(node: Node, camera: str, transport: str) -> str:
+def camera_info_topic(node: Node, camera: str, transport: str, image: str = "image") -> str:
     """Fully qualified `camera_info`: where it was remapped to, else the image topic's sibling."""
     name = _input(camera, "camera_info")
     remapped = node.resolve_topic_name(name)
     if remapped != node.resolve_topic_name(name, only_expand=True):
         return remapped
-    folder, _, _ = _base_topic(node, camera, transport).rpartition("/")
+    folder, _, _ = _base_topic(node, camera, transport, image).rpartition("/")
     return f"{folder}/camera_info"
 
 
@@ -31,8 +31,8 @@ def output_topic(camera: str, name: str) -> str:
     return f"~/{_input(camera, name)}"
 
 
-def _base_topic(node: Node, camera: str, transport: str) -> str:
-    return node.resolve_topic_name(_input(camera, "image")).removesuffix(f"/{transport}")
+def _base_topic(node: Node, camera: str, transport: str, image: str = "image") -> str:
+    return node.resolve_topic_name(_input(camera, image)).removesuffix(f"/{transport}")
 
 
 def _input(camera: str, name: str) -> str:

@@ -95,10 +95,12 @@ def bgr8(picture):
 
 
 class NodeProcess:
-    """`segmentation_node` in its own process, killed at the end of the `with` block."""
+    """A node in its own process, killed at the end of the `with` block."""
+
+    module = "erf_seg_ros.segmentation_node"
 
     def __init__(self, log_file, *arguments, environment=None, **parameters):
-        command = [sys.executable, "-m", "erf_seg_ros.segmentation_node", "--ros-args"]
+        command = [sys.executable, "-m", self.module, "--ros-args"]
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{name}:={text}"]

@@ -86,7 +86,7 @@ def test_every_shared_file_is_installed(folder, installed):
 def test_ament_finds_the_package_and_its_executables(installed):
     assert (installed / "share/ament_index/resource_index/packages/erf_seg_ros").is_file()
     assert (installed / "share/erf_seg_ros/package.xml").is_file()
-    for name in ("erf_seg", "segmentation_node"):
+    for name in ("erf_seg", "segmentation_node", "semantic_cloud_node"):
         assert os.access(installed / "lib/erf_seg_ros" / name, os.X_OK)
 
 
