@@ -1,4 +1,4 @@
-"""The one error type that users are meant to read."""
+"""What goes wrong: by the user's doing, or by the machine's."""
 
 from __future__ import annotations
 
@@ -8,3 +8,16 @@ class ErfSegError(ValueError):
 
     The command line prints it without a traceback and exits with status 2; the node logs it.
     """
+
+
+class EngineError(RuntimeError):
+    """An engine broke while it ran: the device is out of memory, lost, or in an error state.
+
+    It says nothing against the image; loading the network anew may help.
+    """
+
+
+def in_words(error: BaseException) -> str:
+    """Message of an error; after its type where nobody foresaw it."""
+    foreseen = isinstance(error, (ErfSegError, EngineError))
+    return str(error) if foreseen else f"{type(error).__name__}: {error}"

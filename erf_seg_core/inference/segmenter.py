@@ -14,7 +14,7 @@ import numpy as np
 from ..checkpoint import CheckpointInfo, build_from_checkpoint
 from ..class_map import ClassMap, load_class_map
 from ..class_sets import VOID_ID
-from ..errors import ErfSegError
+from ..errors import EngineError, ErfSegError
 from ..models import STRIDE, SegmentationNetwork
 from .engine import Engine, create_engine
 
@@ -111,6 +111,7 @@ class Segmenter:
         Raises:
             ErfSegError: an image, the size or the threshold is not like that, or the segmenter
                 is closed.
+            EngineError: the engine or its device broke.
 
         """
         if self._engine is None:
@@ -141,7 +142,13 @@ class Segmenter:
         for first in range(0, len(inputs), together):
             part = inputs[first : first + together]
             stacked = np.stack(part) if len(part) > 1 else part[0][np.newaxis]
-            labels, sureness = self._engine.run(stacked, confidence)
+            try:
+                labels, sureness = self._engine.run(stacked, confidence)
+            except Exception as error:  # each runtime has its own kinds
+                reason = str(error).strip().partition("\n")[0]  # CUDA's go on for ten lines
+                raise EngineError(
+                    f"{self.engine_name} on {self.device} failed: {type(error).__name__}: {reason}"
+                ) from error
             missing = [None] * len(part)
             yield from zip(labels, missing if sureness is None else sureness, strict=True)
 
