@@ -15,10 +15,11 @@ FILE_NAME = "confusion.npz"
 
 @dataclass(frozen=True)
 class FrameScores:
-    """One row for each of N scored frames, in the order of the recording.
+    """One row for each of N labelled frames, in the order of the recording.
 
     `bag` str[N], `stamps_ns` int64[N], `confusion` int32[N, C, C+1] (rows truth, columns
     prediction, the last one void predicted), `latency_ms` float64[N], nan where not measured.
+    A frame without truth is a matrix of zeros.
     """
 
     class_names: tuple[str, ...]
@@ -52,6 +53,10 @@ class FrameScores:
             self.latency_ms[chosen],
         )
 
+    def with_truth(self) -> FrameScores:
+        """The frames of which at least one pixel could be judged."""
+        return self.rows(np.flatnonzero(self.confusion.any(axis=(1, 2))))
+
     def save(self, path: Path) -> None:
         """Write the file; matrices are mostly zeros and shrink to a few per cent."""
         np.savez_compressed(
@@ -76,3 +81,19 @@ class FrameScores:
             raise ErfSegError(
                 f"{path} holds no frame scores ({error}); `erf_seg bag evaluate` writes them"
             ) from error
+
+
+def common_rows(first: FrameScores, second: FrameScores) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the frames that both have, in the order of `first`: int64 M each.
+
+    Frames are the same if the stamp is, and the name of the bag without its folder.
+    """
+    place = {key: row for row, key in enumerate(_keys(second))}
+    pairs = [(row, place[key]) for row, key in enumerate(_keys(first)) if key in place]
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
+def _keys(scores: FrameScores) -> list[tuple[str, int]]:
+    names = {bag: Path(str(bag)).name for bag in np.unique(scores.bag)}
+    return [(names[b], int(s)) for b, s in zip(scores.bag, scores.stamps_ns, strict=True)]

@@ -3,6 +3,7 @@
 At 15 Hz a frame shows nearly what the frame before showed. Drawing single frames would treat them
 as independent and give intervals that are far too narrow; drawing runs of consecutive frames keeps
 what neighbours have in common inside the runs (circular block bootstrap, Politis & Romano 1992).
+Over a drive of few independent stretches even these intervals are a little narrow.
 """
 
 from __future__ import annotations

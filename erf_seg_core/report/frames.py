@@ -28,13 +28,14 @@ class Fate(str, Enum):
 class FrameOutcome:
     """One recorded frame: its stamp in nanoseconds, its fate, and its times in milliseconds.
 
-    `times_ms` has the node's stages, "waiting", "age_on_arrival" and "end_to_end"; it is empty for
-    a frame without a label.
+    `times_ms` has the stages; of a live run also "waiting", "age_on_arrival" and "end_to_end", of
+    an offline one "total". It is empty for a frame without a label. `bag` tells several bags apart.
     """
 
     stamp_ns: int
     fate: Fate
     times_ms: dict[str, float] = field(default_factory=dict)
+    bag: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,60 +1,104 @@
-"""Frames as pictures inside the report: camera image, truth and prediction side by side."""
+"""Frames as pictures inside the report: camera image, truth and predictions side by side."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ..class_sets import ClassSet
+from ..evaluation.over_time import WorstFrames
 from ..evaluation.scoring import resize_labels
-from ..overlay import colorize
+from ..overlay import blend
 from .matched_frames import MatchedFrame
 
-LARGEST_WIDTH = 480
+LARGEST_WIDTH = 400
 """Three side by side fill a page; more pixels only make the file heavy."""
 
-_JPEG_QUALITY = 85
+WORST = 4
+"""Frames with the lowest scores that are shown."""
+
+_JPEG_QUALITY = 80
+_OPACITY = 0.65  # classes first, but the road under them can still be seen
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Data URIs of one frame's pictures; truth and prediction are empty where there is none."""
+    """Data URIs of one frame's pictures: the image, then truth and predictions over the image.
+
+    `truth` is empty where there is none; `predictions` is by the name of the model, with an empty
+    one where a model has no label. `note` is what the caption adds to the time.
+    """
 
     stamp_ns: int
     image: str
     truth: str
-    prediction: str
+    predictions: Mapping[str, str]
+    bag: str = ""
+    note: str = ""
 
 
-class StripCollector:
-    """Keeps the pictures of the chosen frames."""
+def make_strip(
+    stamp_ns: int,
+    image_bgr: np.ndarray,
+    truth: np.ndarray | None,
+    predictions: Mapping[str, np.ndarray | None],
+    class_set: ClassSet,
+    bag: str = "",
+    note: str = "",
+) -> Strip:
+    """Shrink and encode one frame: image uint8 H×W×3 BGR, labels uint8 of any size.
 
-    def __init__(self, class_set: ClassSet, stamps_ns: Collection[int], show_truth: bool) -> None:
-        """Choose frames by stamp; without `show_truth` the truth is in classes of another set."""
-        self._class_set = class_set
-        self._stamps_ns = frozenset(stamps_ns)
-        self._show_truth = show_truth
-        self.strips: list[Strip] = []
+    Labels are in `class_set`.
+    """
+    image = _fitted(image_bgr)
 
-    def add(self, frame: MatchedFrame) -> None:
-        """Keep the frame if it is one of the chosen."""
-        if frame.stamp_ns not in self._stamps_ns:
-            return
-        truth = frame.truth if self._show_truth else None
-        image = _jpeg_uri(_fitted(frame.image_bgr))
-        self.strips.append(
-            Strip(frame.stamp_ns, image, self._colors(truth), self._colors(frame.labels))
-        )
-
-    def _colors(self, labels: np.ndarray | None) -> str:
+    def over_image(labels: np.ndarray | None) -> str:
         if labels is None:
             return ""
         # Shrunk before it is coloured: a mixture of two classes' colours is no class's colour.
-        return _png_uri(colorize(resize_labels(labels, _fitted_size(labels)), self._class_set))
+        return _jpeg_uri(blend(image, resize_labels(labels, image.shape[:2]), class_set, _OPACITY))
+
+    pictures = {name: over_image(labels) for name, labels in predictions.items()}
+    return Strip(stamp_ns, _jpeg_uri(image), over_image(truth), pictures, bag, note)
+
+
+class StripCollector:
+    """Keeps the pictures of the chosen frames of a replay, and of the worst."""
+
+    def __init__(
+        self, model: str, class_set: ClassSet, stamps_ns: Collection[int], apart: int
+    ) -> None:
+        """Choose frames by stamp; of the worst, no two are closer than `apart` frames."""
+        self.strips: list[Strip] = []
+        self._model = model
+        self._class_set = class_set
+        self._stamps_ns = frozenset(stamps_ns)
+        self._worst = WorstFrames[Strip](WORST, apart)
+        self._seen = 0
+
+    def add(self, frame: MatchedFrame, miou: float) -> None:
+        """Keep the frame if it is one of the chosen, or one of the worst."""
+        if frame.stamp_ns in self._stamps_ns:
+            self.strips.append(self._strip(frame, ""))
+        note = f"{100 * miou:.1f} % mIoU"
+        self._worst.add(self._seen, miou, lambda: self._strip(frame, note))
+        self._seen += 1
+
+    def worst(self) -> list[Strip]:
+        """The worst frames, the worst first."""
+        return [frame.kept for frame in self._worst.worst_first()]
+
+    def _strip(self, frame: MatchedFrame, note: str) -> Strip:
+        is_label = frame.truth is not None and frame.truth.ndim == 2
+        truth = frame.truth if is_label and frame.truth.dtype == np.uint8 else None
+        predictions = {self._model: frame.labels}
+        return make_strip(
+            frame.stamp_ns, frame.image_bgr, truth, predictions, self._class_set, note=note
+        )
 
 
 def spread(stamps_ns: Sequence[int], count: int) -> list[int]:
@@ -64,26 +108,13 @@ def spread(stamps_ns: Sequence[int], count: int) -> list[int]:
     return [stamps_ns[i] for i in np.linspace(0, len(stamps_ns) - 1, count).round().astype(int)]
 
 
-def _fitted_size(picture: np.ndarray) -> tuple[int, int]:
-    height, width = picture.shape[:2]
-    scale = min(1.0, LARGEST_WIDTH / width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def _fitted(image: np.ndarray) -> np.ndarray:
-    height, width = _fitted_size(image)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    scale = min(1.0, LARGEST_WIDTH / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _jpeg_uri(image: np.ndarray) -> str:
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return _uri("image/jpeg", encoded.tobytes())
-
-
-def _png_uri(image: np.ndarray) -> str:
-    _, encoded = cv2.imencode(".png", image)
-    return _uri("image/png", encoded.tobytes())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"

@@ -13,6 +13,7 @@ from ..checkpoint import CheckpointInfo
 from ..class_sets import ClassSet, load_class_set
 from ..machine import machine_facts
 from .bag_pictures import camera_pictures, label_pictures
+from .contents import ModelResult, ReportContents
 from .frames import NS_PER_S, Fate, FrameOutcome, FrameTotals, write_frames_csv
 from .html import write_report
 from .matched_frames import MatchedFrame, StampedArray, matched_frames
@@ -22,6 +23,7 @@ from .summary import ReplaySummary, Source
 from .video import SUFFIX, OverlayVideo
 
 STRIPS = 6
+PARTIAL = "Interrupted: this report is partial. It covers the frames played until then."
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def report_replay(
     class_set = replay.model.class_set
     rate_hz = _rate_hz(replay.frames)
     scores = RecordedScores(class_set)
+    shown = _shown(replay.frames)
+    strips = StripCollector(replay.model.model, class_set, shown, apart=max(1, round(rate_hz)))
     video_path = output / f"overlay{SUFFIX}" if video and replay.frames else None
     interrupted = replay.interrupted
     size = (0, 0)
@@ -71,10 +75,7 @@ def report_replay(
         bag = stack.enter_context(BagReader(replay.bag))
         labels = stack.enter_context(BagReader(replay.labels))
         note = _why_no_scores(bag, truth, class_set)
-        strips = StripCollector(class_set, _shown(replay.frames), show_truth=not note)
-        consumers = [strips.add]
-        if not note:
-            consumers.append(scores.add)
+        consumers = [lambda frame: strips.add(frame, scores.add(frame))]
         if video_path:
             movie = OverlayVideo(video_path, class_set, rate_hz * replay.played_at)
             consumers.append(stack.enter_context(movie).add)
@@ -102,8 +103,46 @@ def report_replay(
     )
     summary.write_json(output / "summary.json")
     write_frames_csv(output / "frames.csv", replay.frames)
-    write_report(output / "report.html", summary, strips.strips, video_path)
+    write_report(output / "report.html", _contents(summary, scores, strips, video_path))
     return summary
+
+
+def _contents(
+    summary: ReplaySummary, scores: RecordedScores, strips: StripCollector, video: Path | None
+) -> ReportContents:
+    """The page about one model that ran live."""
+    source, model = summary.source, summary.model
+    machine = dict(summary.machine)
+    if summary.lateness_ms:
+        machine["player"] = f"missed its deadlines by at most {max(summary.lateness_ms):.1f} ms"
+    result = ModelResult(
+        name=model.model,
+        info=model,
+        class_set=model.class_set,
+        engine=summary.engine,
+        frames=summary.frames,
+        scores=scores.frame_scores(source.bag, summary.frames),
+        boundary=scores.boundary,
+        consistency=scores.consistency,
+        totals=summary.totals,
+        worst=strips.worst(),
+    )
+    return ReportContents(
+        bags=[source.bag],
+        image_topic=source.image_topic,
+        image_size=source.image_size,
+        rate_hz=source.rate_hz,
+        live=True,
+        models=[result],
+        machine=machine,
+        created=summary.created,
+        scores_note=summary.scores_note,
+        strips=strips.strips,
+        partial=PARTIAL if summary.interrupted else "",
+        played_at=source.played_at,
+        files=summary.files,
+        video=video,
+    )
 
 
 def _frames(
