@@ -10,7 +10,13 @@ from types import TracebackType
 
 import numpy as np
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.rosbag2 import (
+    CompressionFormat,
+    CompressionMode,
+    StoragePlugin,
+    Writer,
+    WriterError,
+)
 
 from ..errors import ErfSegError
 from ..synthetic.camera import CameraIntrinsics
@@ -35,14 +41,19 @@ class BagWriter:
     `OSError` or `sqlite3.Error` where the disk refuses.
     """
 
-    def __init__(self, path: str | Path, storage: str = "sqlite3") -> None:
-        """Create the folder `path`; `storage` is one of STORAGES."""
+    def __init__(self, path: str | Path, storage: str = "sqlite3", compress: bool = False) -> None:
+        """Create the folder `path`; `storage` is one of STORAGES.
+
+        `compress` packs an MCAP's chunks with zstd; every reader of MCAP unpacks them.
+        """
         self.path = Path(path)
         if storage not in STORAGES:
             raise ErfSegError(f"no bag storage '{storage}': there are {' and '.join(STORAGES)}")
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
         try:
             self._writer = Writer(self.path, version=METADATA_VERSION, storage_plugin=plugin)
+            if compress and plugin is StoragePlugin.MCAP:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except WriterError:
             raise ErfSegError(f"{path} exists already: give another path or remove it") from None

@@ -30,19 +30,21 @@ def matched_frames(
 
     The three must come in the order of their stamps, as recordings do.
     """
-    label_at, truth_at = _Follower(labels), _Follower(truth)
+    label_at, truth_at = Follower(labels), Follower(truth)
     for stamp_ns, _, image in images:
         yield MatchedFrame(stamp_ns, image, label_at(stamp_ns), truth_at(stamp_ns))
 
 
-class _Follower:
+class Follower:
     """Walks along a stream; asked for ascending stamps, it has the array of that stamp or None."""
 
     def __init__(self, stream: Iterable[StampedArray]) -> None:
+        """Take the first array of the stream."""
         self._stream = iter(stream)
         self._next = next(self._stream, None)
 
     def __call__(self, stamp_ns: int) -> np.ndarray | None:
+        """Array of exactly that stamp; stamps asked for must not go back."""
         while self._next is not None and self._next[0] < stamp_ns:
             self._next = next(self._stream, None)
         if self._next is None or self._next[0] != stamp_ns:
