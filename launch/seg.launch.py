@@ -1,6 +1,8 @@
-"""Start the segmentation node on a camera topic.
+"""Start the segmentation node on one camera or several, and if wanted the semantic cloud.
 
     ros2 launch erf_seg_ros seg.launch.py model:=dg4 image:=/camera/image_raw
+    ros2 launch erf_seg_ros seg.launch.py cameras:=front,left image:=/{camera}/image_raw
+    ros2 launch erf_seg_ros seg.launch.py image:=/camera/image_raw cloud:=true depth:=/camera/depth
 
 `ros2 launch erf_seg_ros seg.launch.py --show-args` explains the arguments. Parameters come from
 `config/segmentation.yaml`, then from `params_file`, then from the arguments given.
@@ -9,91 +11,113 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch_ros.actions import Node
 
 from erf_seg_ros import dds_profile
-from erf_seg_ros.parameters import SPECS
+from erf_seg_ros.launch_arguments import (
+    camera_topic,
+    described_parameters,
+    node_parameters,
+    topic_remaps,
+    typed,
+)
 
+PACKAGE = "erf_seg_ros"
 DEFAULT_PARAMETERS = Path(__file__).resolve().parents[1] / "config" / "segmentation.yaml"
 
-# Arguments that are parameters of the node, with their types. An empty argument is not passed on.
-PARAMETER_TYPES = {spec.name: type(spec.default) for spec in SPECS} | {"use_sim_time": bool}
-
 OTHER_ARGUMENTS = {
-    "image": ("image", "image topic; with transport:=compressed its /compressed sibling is read"),
-    "camera_info": ("", "calibration topic; empty: the sibling camera_info of the image topic"),
-    "namespace": ("", "namespace of the node and its topics"),
-    "params_file": ("", "YAML file with parameters, such as a copy of config/segmentation.yaml"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
-    "respawn": ("false", "true: start the node again whenever it dies"),
+    "image": "image topic; empty: image, or <camera>/image of several cameras. With several, "
+    "{camera} stands for the name, and front_image:=/topic is camera front's own. With "
+    "transport:=compressed the /compressed sibling is read",
+    "camera_info": "calibration topic, written as image is; empty: the image topic's sibling",
+    "cloud": "true: start semantic_cloud_node for each camera, too",
+    "depth": "cloud: registered depth image, 16UC1 or 32FC1, written as image is",
+    "depth_camera_info": "cloud: calibration of the depth image; empty: its sibling camera_info",
+    "points": "cloud: organised cloud registered to the image, instead of depth",
+    "cloud_color": "cloud: class or image",
+    "namespace": "namespace of the nodes and their topics",
+    "params_file": "YAML file with parameters, such as a copy of config/segmentation.yaml",
+    "log_level": "debug, info, warn, error or fatal",
+    "respawn": "true: start a node again whenever it dies",
 }
+DEFAULTS = {"cloud": "false", "cloud_color": "class", "log_level": "info", "respawn": "false"}
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return arguments, environment and node."""
+    """Return arguments, environment and nodes."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=DEFAULTS.get(name, ""), description=description)
+        for name, description in {**OTHER_ARGUMENTS, **described_parameters()}.items()
+    ]
     environment = [
         SetEnvironmentVariable(name, value) for name, value in dds_profile.environment().items()
     ]
-    return LaunchDescription(
-        [*_declared_arguments(), *environment, OpaqueFunction(function=_start_node)]
-    )
+    return LaunchDescription([*arguments, *environment, OpaqueFunction(function=_start_nodes)])
 
 
-def _declared_arguments() -> list[DeclareLaunchArgument]:
-    described = {
-        spec.name: ("", f"{spec.description}; empty: from params_file, else {spec.default}")
-        for spec in SPECS
-    }
-    described["use_sim_time"] = ("", "true: ages are measured against /clock")
-    return [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in (OTHER_ARGUMENTS | described).items()
-    ]
-
-
-def _start_node(context: LaunchContext) -> list[Node]:
+def _start_nodes(context: LaunchContext) -> list[Node]:
     given = context.launch_configurations
-    remappings = [("image", given["image"])]
-    if given["camera_info"]:
-        remappings.append(("camera_info", given["camera_info"]))
-    parameters = [str(DEFAULT_PARAMETERS)]
-    if given["params_file"]:
-        parameters.append(given["params_file"])
-    parameters.append(_given_parameters(given))
-    logger = ".".join(filter(None, [*given["namespace"].split("/"), "segmentation"]))
-    node = Node(
-        package="erf_seg_ros",
-        executable="segmentation_node",
-        name="segmentation",
+    parameters = node_parameters(given)
+    cameras = parameters.get("cameras") or [""]
+    files = [given["params_file"]] if given["params_file"] else []
+    nodes = [
+        _node(
+            given,
+            "segmentation_node",
+            "segmentation",
+            [str(DEFAULT_PARAMETERS), *files, parameters],
+            topic_remaps(given, cameras),
+        )
+    ]
+    if typed("cloud", False, given["cloud"]):
+        nodes += [_cloud_node(given, camera, files) for camera in cameras]
+    return nodes
+
+
+def _cloud_node(given: dict[str, str], camera: str, files: list[str]) -> Node:
+    """Semantic cloud of one camera, named after it if there are several."""
+    geometry = "points" if given["points"] else "depth"
+    if not camera_topic(given, geometry, camera):
+        raise ValueError("cloud:=true needs depth:=/topic (a registered depth image) or points:=…")
+    inputs = {
+        "image": camera_topic(given, "image", camera) or (f"{camera}/image" if camera else ""),
+        "depth": camera_topic(given, "depth", camera),
+        "points": camera_topic(given, "points", camera),
+        "camera_info": camera_topic(given, "depth_camera_info", camera),
+    }
+    if camera:
+        for topic in ("label", "confidence"):
+            inputs[f"segmentation/{topic}"] = f"segmentation/{camera}/{topic}"
+    parameters: dict[str, Any] = {"geometry": geometry, "color": given["cloud_color"]}
+    for shared in ("transport", "use_sim_time"):
+        if given[shared]:
+            parameters[shared] = node_parameters(given)[shared]
+    name = f"{camera.replace('/', '_')}_semantic_cloud".lstrip("_")
+    remaps = [(topic, target) for topic, target in inputs.items() if target]
+    return _node(given, "semantic_cloud_node", name, [*files, parameters], remaps)
+
+
+def _node(
+    given: dict[str, str],
+    executable: str,
+    name: str,
+    parameters: list[Any],
+    remappings: list[tuple[str, str]],
+) -> Node:
+    logger = ".".join(filter(None, [*given["namespace"].split("/"), name]))
+    return Node(
+        package=PACKAGE,
+        executable=executable,
+        name=name,
         namespace=given["namespace"],
         parameters=parameters,
         remappings=remappings,
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
-        respawn=_typed("respawn", bool, given["respawn"]),
+        respawn=typed("respawn", False, given["respawn"]),
         respawn_delay=2.0,
         output="screen",
     )
-    return [node]
-
-
-def _given_parameters(given: dict[str, str]) -> dict[str, object]:
-    """Parameters whose arguments are not empty, in the types that the node declares."""
-    return {
-        name: _typed(name, kind, given[name])
-        for name, kind in PARAMETER_TYPES.items()
-        if given[name]
-    }
-
-
-def _typed(name: str, kind: type, text: str) -> object:
-    """Value of an argument. Text stays text, even if YAML would see a number or a truth in it."""
-    value = text if kind is str else yaml.safe_load(text)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{name}:={text} is not of type {kind.__name__}")
-    return value
