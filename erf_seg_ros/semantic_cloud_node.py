@@ -25,7 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import ErfSegError, in_words
 from erf_seg_core.image_codec import decode_message
 from erf_seg_core.semantic_cloud import CloudBuilder, Semantics
 from erf_seg_core.stamp_join import StampJoin
@@ -142,8 +142,7 @@ class SemanticCloudNode(Node):
         try:
             self._points.publish(self._cloud(messages))
         except Exception as error:  # a message must never end the node, however it is broken
-            foreseen = isinstance(error, ErfSegError)
-            counts.last_refusal = str(error) if foreseen else f"{type(error).__name__}: {error}"
+            counts.last_refusal = in_words(error)
             counts.refused += 1
             self.get_logger().warning(
                 f"labels without a cloud: {counts.last_refusal}",
