@@ -239,9 +239,9 @@ def test_offline_page_compares_the_models(tmp_path, two_models):
         assert shown in page.text
         assert f"{found.latency_ms['total'].median:.1f}" in page.text
     change = paired_difference(first.result.scores.confusion, second.result.scores.confusion).miou
-    assert f"{100 * change.value:+.1f} {100 * change.low:.1f} to" in page.text
+    assert f"{100 * change.value:+.1f} {100 * change.low:.1f} to".replace("-", "−") in page.text
     assert "minus first" in page.text
-    assert "would drop at 10 Hz" in page.text
+    assert "overtaken at the recorded 10 Hz" in page.text
     described = " ".join(page.labels)
     for figure in (
         "Mean IoU against median milliseconds",

@@ -100,6 +100,7 @@ def _time_figures(
     widest = max(sum(d.median for d in named.values()) for named in parts.values())
     drawn = {part for named in parts.values() for part in named}
     return {
+        "rows": list(dict.fromkeys(name for m in timed for name in m.latency_ms)),
         "legend": {part: words for part, words in figures.PARTS.items() if part in drawn},
         "parts": {name: figures.parts_bar(named, widest) for name, named in parts.items()},
         "histograms": {
@@ -225,9 +226,11 @@ def _first_stamps(contents: ReportContents) -> dict[str, int]:
     return stamps
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    """Fraction → per cent without the sign; a dash for nothing."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
+def _percent(value: float | None, digits: int = 1, sign: str = "") -> str:
+    """Fraction → per cent as a number, with a real minus; a dash for nothing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:{sign}.{digits}f}".replace("-", "−")
 
 
 def _video_uri(video: Path) -> str:

@@ -31,6 +31,11 @@ class Measures:
         return self.scored.confusion.sum(axis=0, dtype=np.int64)
 
     @property
+    def frames_scored(self) -> int:
+        """How many frames had truth."""
+        return len(self.scored) if self.scored else 0
+
+    @property
     def boundary_f(self) -> float | None:
         """Mean boundary F-score, or None."""
         return _finite(self.result.boundary and self.result.boundary.mean_f_score())
@@ -50,7 +55,7 @@ class Measures:
         names = self.result.class_set.names
         return {
             "engine": self.result.engine,
-            "frames_scored": len(self.scored) if self.scored else 0,
+            "frames_scored": self.frames_scored,
             "scores": _intervals_to_dict(self.intervals, names),
             "difference_to_first": _intervals_to_dict(self.difference, names),
             "boundary_f": self.boundary_f,

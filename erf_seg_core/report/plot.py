@@ -22,12 +22,14 @@ _MOST_DOTS = 300  # more than that run into each other, and make the page heavy
 class Axis:
     """Linear scale from values to pixels; its ends are whole ticks around `low` and `high`."""
 
-    def __init__(self, low: float, high: float, start_px: float, end_px: float) -> None:
-        """Map the values to `start_px` … `end_px`."""
+    def __init__(
+        self, low: float, high: float, start_px: float, end_px: float, *, to_the_end: bool = False
+    ) -> None:
+        """Map the values to `start_px` … `end_px`; with `to_the_end` it ends at `high` itself."""
         self.step = _round_step((high - low) / 5)
         self.low = self.step * math.floor(low / self.step + 1e-9)
         ticks = max(1, math.ceil((high - self.low) / self.step - 1e-9))
-        self.top = self.low + self.step * ticks
+        self.top = high if to_the_end else self.low + self.step * ticks
         self._start, self._end = start_px, end_px
 
     def __call__(self, value: float) -> float:
@@ -36,8 +38,8 @@ class Axis:
         return self._start + share * (self._end - self._start)
 
     def ticks(self) -> list[float]:
-        """Values of the ticks, both ends included."""
-        count = round((self.top - self.low) / self.step)
+        """Values of the ticks, from the lower end on."""
+        count = math.floor((self.top - self.low) / self.step + 1e-9)
         return [self.low + i * self.step for i in range(count + 1)]
 
 
@@ -62,7 +64,7 @@ def lines_over_time(
     height = 260
     last = max((float(s.seconds[-1]) for s in series if len(s.seconds)), default=0.0)
     most = max((float(v) for s in series for v in s.values if math.isfinite(v)), default=1.0)
-    axis = Axis(0.0, max(last, *missing, 1e-3), LEFT, WIDTH - RIGHT)
+    axis = Axis(0.0, max(last, *missing, 1e-3), LEFT, WIDTH - RIGHT, to_the_end=True)
     floor = height - BOTTOM
     rise = Axis(0.0, max(most, 1e-6), floor - 12, TOP)
     body = [*horizontal_grid(rise, unit), *ticks_below(axis, height, "s")]

@@ -27,6 +27,7 @@ from .plot import (
 
 _BAR = 12  # pixels of one model's bar
 _NAMES = 150  # pixels for class names
+_FEW = 1e-4  # share of the pixels below which a bin's accuracy is chance
 _LETTER = 6.6  # pixels of a letter of the figures' text, on average
 
 
@@ -48,16 +49,18 @@ def class_bars(
     row = max(len(models) * (_BAR + 2), 16) + 10
     right = WIDTH - 215
     axis = Axis(0.0, 100.0, _NAMES, right)
-    bottom = TOP + row * class_set.num_classes
+    top_row = TOP + 14
+    bottom = top_row + row * class_set.num_classes
     body = [
-        f'<line class="grid" x1="{axis(v):.1f}" x2="{axis(v):.1f}" y1="{TOP}" y2="{bottom}"/>'
+        f'<line class="grid" x1="{axis(v):.1f}" x2="{axis(v):.1f}" y1="{top_row}" y2="{bottom}"/>'
         f'<text class="tick middle" x="{axis(v):.1f}" y="{bottom + 16}">'
         f"{tick_text(v)}{' %' if v == axis.top else ''}</text>"
         for v in axis.ticks()
     ]
-    body.append(f'<text class="end" x="{WIDTH}" y="{bottom + 16}">share of truth</text>')
+    body.append(f'<text class="end" x="{WIDTH}" y="{TOP}">share of truth</text>')
+    body.append(f'<text x="{axis(100) + 10:.1f}" y="{TOP}">%, 95 % interval</text>')
     for index, name in enumerate(class_set.names):
-        top = TOP + row * index + 5
+        top = top_row + row * index + 5
         middle = top + (row - 10) / 2
         body += _class_name(name, class_set.colors[index], middle)
         body.append(
@@ -181,10 +184,13 @@ def reliability(models: Sequence[tuple[Entry, Reliability]]) -> Markup:
     )
     body += _shifted_grid(often, half + 100)
     body += ticks_below(right, height, "%")
-    for text, x in (("accuracy against confidence", left(50)), ("share of the pixels", right(50))):
+    for text, x in (
+        ("accuracy by confidence", left(50)),
+        ("share of the pixels by confidence", right(50)),
+    ):
         body.append(f'<text class="middle" x="{x:.1f}" y="{height - 4}">{text}</text>')
     for entry, curve in models:
-        known = np.flatnonzero(curve.pixels)
+        known = np.flatnonzero(curve.pixels > _FEW * curve.pixels.sum())
         sure, share = 100 * curve.confidence, 100 * curve.pixels / max(1, curve.pixels.sum())
         points = [(left(sure[b]), rise(100 * curve.accuracy[b])) for b in known]
         body += _dotted_line(entry.css, points)
