@@ -6,6 +6,7 @@ the fields of the message, so bags, the node and tests share one decoder.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,14 @@ ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
 """Encodings that `decode_image` reads, in lower case (8UC3 and 8uc3 are the same)."""
 
 _DEPTH_ENCODINGS = {"16uc1", "32fc1"}
+
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of the segment that has the size (ITU-T T.81, table B.1)."""
+
+_JPEG_PIXELS_PER_BYTE = 512
+"""Most pixels that one byte of a JPEG can stand for: each 8×8 block takes at least one bit."""
 
 
 def decode_image(
@@ -117,6 +126,10 @@ def decode_compressed(data: Buffer, format: str = "") -> np.ndarray:
         raise ErfSegError(
             f"the JPEG of {packed.size} bytes is truncated: its end marker is missing"
         )
+    if _is_cut_png(packed):
+        raise ErfSegError(f"the PNG of {packed.size} bytes is truncated: a chunk of it is cut off")
+    if _jpeg_pixels(packed) > _JPEG_PIXELS_PER_BYTE * packed.size:
+        raise ErfSegError(f"the JPEG of {packed.size} bytes claims more pixels than it can hold")
     picture = _quiet(cv2.imdecode, packed, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise ErfSegError(
@@ -162,10 +175,38 @@ def _checked_rows(
 
 def _is_cut_jpeg(packed: np.ndarray) -> bool:
     """Whether this is a JPEG without its end marker, which decoders fill up with grey."""
-    if packed[:2].tobytes() != b"\xff\xd8":
+    if packed[:2].tobytes() != _JPEG:
         return False
     # Some USB cameras pad each JPEG with zeros, so the marker may lie a little before the end.
     return b"\xff\xd9" not in packed[-4096:].tobytes()
+
+
+def _is_cut_png(packed: np.ndarray) -> bool:
+    """Whether this is a PNG with a chunk that ends after the data; OpenCV would wait for it.
+
+    A broken length makes it take gigabytes and many seconds.
+    """
+    data = memoryview(packed)
+    place = len(_PNG) if data[: len(_PNG)] == _PNG else len(data)
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        place += 12 + length
+        if place > len(data) or kind == b"IEND":
+            break
+    return place > len(data)
+
+
+def _jpeg_pixels(packed: np.ndarray) -> int:
+    """Pixels that a JPEG's head claims; 0 where it is none, or says nothing of a size."""
+    data = memoryview(packed)
+    place = len(_JPEG) if data[: len(_JPEG)] == _JPEG else len(data)
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker, length = struct.unpack_from(">BH", data, place + 1)
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return height * width
+        place += 2 + length
+    return 0
 
 
 def _quiet(decode: Callable[..., np.ndarray | None], *args: object) -> np.ndarray | None:

@@ -1,5 +1,7 @@
 """Every encoding against a picture whose colours are known, and every way to be malformed."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -197,13 +199,31 @@ def test_compressed_grey_becomes_bgr(picture):
     assert np.array_equal(decoded, np.repeat(picture[..., :1], 3, 2))
 
 
+def long_png_chunk():
+    """PNG whose first IDAT chunk says it is 3.6 GB long; OpenCV alone believes that for 15 s."""
+    data = bytearray(packed(".png", flat_picture(64, 64)))
+    place = data.index(b"IDAT")
+    data[place - 4] = 0xDB
+    return bytes(data)
+
+
+def huge_jpeg():
+    """Small JPEG whose head says 30 000×30 000; OpenCV alone fills 2.7 GB with grey."""
+    data = bytearray(packed(".jpg", flat_picture(64, 64)))
+    size = data.index(b"\xff\xc0") + 5
+    data[size : size + 4] = struct.pack(">HH", 30_000, 30_000)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "format", "reason"),
     [
         (b"", "jpeg", "empty"),
         (b"not a picture at all", "jpeg", "not a picture"),
         (packed(".jpg", flat_picture(64, 64))[:-40], "jpeg", "truncated"),
-        (packed(".png", flat_picture(64, 64))[:20], "png", "not a picture"),
+        (packed(".png", flat_picture(64, 64))[:20], "png", "truncated"),
+        (long_png_chunk(), "png", "truncated"),
+        (huge_jpeg(), "jpeg", "claims more pixels than it can hold"),
         (bytes(64), "16UC1; compressedDepth png", "depth"),
     ],
 )
