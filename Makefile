@@ -21,7 +21,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 # pytest and colcon write into pipes here; buffered, their progress would come all at the end.
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help bootstrap demo test lint clean
+.PHONY: help bootstrap demo test bench lint clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ test: lint  ## lint, colcon build, colcon test
 	$(COLCON) test-result --verbose --test-result-base $(RESULTS) || status=1; \
 	$(VENV_BIN)/python scripts/count_tests.py $(RESULTS)/pytest.xml || status=1; \
 	exit $$status
+
+bench: bootstrap  ## compare speeds on this machine; fails by test/speed_ratios.yaml
+	$(VENV_BIN)/erf_seg bench --models dg4_star_light,dg4,erfnet --engines eager,upstream,torch,onnxruntime \
+		--baseline erfnet:eager --no-memory --require test/speed_ratios.yaml
 
 clean:  ## remove everything that make built
 	rm -rf .venv build install log demo_out

@@ -8,30 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erf_seg_cli.labelled_data import add_data_arguments, data_source
+
 if TYPE_CHECKING:
     import numpy as np
 
     from erf_seg_core.training.sources import LabelledSet
 
 HELP = "score a model on a labelled data set: mIoU, IoU per class, accuracy, confusion matrix"
-LAYOUTS = ("auto", "camvid", "cityscapes", "folder", "synthetic")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--model", required=True, help="checkpoint file or name of a shipped model")
-    parser.add_argument("--data", required=True, help="folder of the data set, or 'synthetic'")
-    parser.add_argument(
-        "--layout",
-        choices=LAYOUTS,
-        default="auto",
-        help="cityscapes: the official folders; camvid: SPLIT/images and SPLIT/labels with 11 as "
-        "void; folder: the same with the model's class ids and 255 as void; auto: by what is there",
-    )
-    parser.add_argument("--split", default="val", help="sub-folder to score")
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="PREFIX", help="score images of these names only"
-    )
+    add_data_arguments(parser, required=True, purpose="to score on")
     parser.add_argument(
         "--protocol",
         choices=("full", "paper"),
@@ -61,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.evaluation.predictions import write_prediction
     from erf_seg_core.evaluation.scoring import score
     from erf_seg_core.inference import load_segmenter
-    from erf_seg_core.training.recipe import Source
     from erf_seg_core.training.sources import open_source
 
     input_size = tuple(args.input_size) if args.input_size else None
@@ -69,15 +58,14 @@ def run(args: argparse.Namespace) -> int:
         args.model, device=args.device, engine=args.engine, input_size=input_size
     )
     class_set = segmenter.class_set
-    kind = _layout(args, class_set.name)
-    source = Source(kind, args.data, args.split, only=tuple(args.only))
+    source = data_source(args, class_set.name)
     labelled = open_source(source, class_set, ".")
     names = (frame.name for frame in labelled.frames)
 
     def predict(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         labels = segmenter(image, confidence=False, label_size=size).labels
         if args.predictions:
-            write_prediction(args.predictions, next(names), labels, kind == "cityscapes")
+            write_prediction(args.predictions, next(names), labels, source.kind == "cityscapes")
         return labels
 
     scores = score(_with_progress(labelled), predict, class_set, args.protocol)
@@ -96,16 +84,6 @@ def run(args: argparse.Namespace) -> int:
         )
         print(scores.table())
     return 0
-
-
-def _layout(args: argparse.Namespace, class_set: str) -> str:
-    if args.layout != "auto":
-        return args.layout
-    if args.data == "synthetic":
-        return "synthetic"
-    if (Path(args.data) / "leftImg8bit").is_dir():
-        return "cityscapes"
-    return "camvid" if class_set == "camvid11" else "folder"
 
 
 def _with_progress(labelled: LabelledSet) -> Iterator[tuple[np.ndarray, np.ndarray]]:

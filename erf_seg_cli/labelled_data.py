@@ -1,0 +1,47 @@
+"""Arguments that name a labelled data set, shared by the commands that score."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erf_seg_core.training.recipe import Source
+
+LAYOUTS = ("auto", "camvid", "cityscapes", "folder", "synthetic")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool, purpose: str) -> None:
+    """Declare --data, --layout, --split and --only."""
+    parser.add_argument(
+        "--data", required=required, help=f"folder of the data set {purpose}, or 'synthetic'"
+    )
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="auto",
+        help="cityscapes: the official folders; camvid: SPLIT/images and SPLIT/labels with 11 as "
+        "void; folder: the same with the model's class ids and 255 as void; auto: by what is there",
+    )
+    parser.add_argument("--split", default="val", help="sub-folder to score")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="PREFIX", help="score images of these names only"
+    )
+
+
+def data_source(args: argparse.Namespace, class_set: str) -> Source:
+    """Return what those arguments name, for a network whose classes are `class_set`."""
+    from erf_seg_core.training.recipe import Source
+
+    return Source(_layout(args, class_set), args.data, args.split, only=tuple(args.only))
+
+
+def _layout(args: argparse.Namespace, class_set: str) -> str:
+    if args.layout != "auto":
+        return args.layout
+    if args.data == "synthetic":
+        return "synthetic"
+    if (Path(args.data) / "leftImg8bit").is_dir():
+        return "cityscapes"
+    return "camvid" if class_set == "camvid11" else "folder"
