@@ -9,7 +9,7 @@ from inference_helpers import SIZE, images, info_for, logits_of, random_network
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.importing import import_checkpoint
-from erf_seg_core.inference import create_engine, load_segmenter, onnx_graph, torch_engine
+from erf_seg_core.inference import create_engine, load_segmenter, onnx_heads, torch_engine
 
 ENGINES = ["torch", "onnxruntime"]
 # One of each kind: baseline, shuffled or not, each decoder, each head.
@@ -60,7 +60,7 @@ def test_tiles_of_any_size_give_the_same_labels(monkeypatch, name, engine):
     batch = images(2)
     whole = create_engine(net, SIZE, engine, "cpu", 1).run(batch, True)
     # Tiles of five feature rows in the subpixel head, of one in the bilinear one, and a rest.
-    monkeypatch.setattr(onnx_graph, "TILE_LOGITS", 5 * 64 * 80)
+    monkeypatch.setattr(onnx_heads, "TILE_LOGITS", 5 * 64 * 80)
     monkeypatch.setattr(torch_engine, "TILE_LOGITS", 5 * 64 * 80)
     tiled = create_engine(net, SIZE, engine, "cpu", 1).run(batch, True)
     assert (whole[0] == tiled[0]).mean() >= 0.999

@@ -19,15 +19,28 @@ logger = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "onnxruntime", "tensorrt")
 """Names that `create_engine` takes; "tensorrt" is ONNX Runtime's provider of that name."""
 
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+
+# What each engine can compute in on each kind of device; the first is what "auto" takes.
+_PRECISIONS_OF = {
+    ("torch", "cpu"): ("fp32",),
+    ("torch", "cuda"): ("fp16", "fp32"),
+    ("onnxruntime", "cpu"): ("fp32",),
+    ("onnxruntime", "cuda"): ("fp16", "fp32"),
+    ("tensorrt", "cuda"): ("fp16", "fp32"),
+}
+
 
 class Engine(Protocol):
     """Runs one network at one size.
 
-    `name` is one of `ENGINES` (never "auto"), `device` where it runs ("cpu", "cuda:0").
+    `name` is one of `ENGINES` and `precision` one of `PRECISIONS` (never "auto"), `device` where it
+    runs ("cpu", "cuda:0").
     """
 
     name: str
     device: str
+    precision: str
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Label images N×h×w×3 uint8 BGR of the network's size.
@@ -48,6 +61,7 @@ def create_engine(
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    precision: str = "auto",
 ) -> Engine:
     """Build the engine of that name for a network and an input size (height, width).
 
@@ -58,6 +72,8 @@ def create_engine(
             ONNX Runtime where it is installed.
         device: "auto" (a GPU if there is one that works with the engine), "cpu", "cuda", "cuda:1".
         threads: CPU threads; None for one per physical core that this process may use.
+        precision: one of `PRECISIONS`. "auto" is float16 on a GPU and float32 on the CPU; the head
+            computes in float32 always.
 
     Raises:
         ErfSegError: an unknown name, or an engine or device that is not there: what to install.
@@ -69,16 +85,22 @@ def create_engine(
     if threads < 1:
         raise ErfSegError(f"threads is {threads}; it must be at least 1")
     name, device = _choose(engine, _parse_device(device))
+    precision = _checked_precision(precision, name, device)
     if name == "torch":
         from .torch_engine import TorchEngine
 
-        chosen: Engine = TorchEngine(net, device, threads)
+        chosen: Engine = TorchEngine(net, device, threads, precision)
     else:
         from .onnx_engine import OnnxEngine
 
-        chosen = OnnxEngine(net, input_size, device, threads, tensorrt=name == "tensorrt")
+        chosen = OnnxEngine(net, input_size, device, threads, name == "tensorrt", precision)
     logger.info(
-        "engine %s on %s, %d threads (asked for: engine %s)", name, chosen.device, threads, engine
+        "engine %s on %s, %d threads, %s (asked for: engine %s)",
+        name,
+        chosen.device,
+        threads,
+        precision,
+        engine,
     )
     return chosen
 
@@ -111,6 +133,21 @@ def _choose(engine: str, device: torch.device | None) -> tuple[str, torch.device
     if engine == "tensorrt" and device is None:
         device = torch.device("cuda", 0)
     return ("onnxruntime" if engine == "auto" else engine), device or _onnxruntime_device()
+
+
+def _checked_precision(precision: str, name: str, device: torch.device) -> str:
+    """Return the precision, with "auto" resolved."""
+    if precision not in PRECISIONS:
+        raise ErfSegError(f"no precision '{precision}'; it is one of {', '.join(PRECISIONS)}")
+    possible = _PRECISIONS_OF.get((name, device.type), ())
+    if precision == "auto":
+        return possible[0] if possible else "fp32"
+    if possible and precision not in possible:
+        raise ErfSegError(
+            f"engine '{name}' on {device} has no precision '{precision}'; it has "
+            f"{' and '.join(possible)}"
+        )
+    return precision
 
 
 def _onnxruntime_device() -> torch.device:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import onnxruntime
 import torch
 
 from ..errors import ErfSegError
 from ..models import SegmentationNetwork
-from .onnx_graph import IMAGE_NAME, Output, build_graph
-from .program import lower
-
-logger = logging.getLogger(__name__)
-
-Provider = tuple[str, dict[str, Any]]
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
-_TENSORRT = "TensorrtExecutionProvider"
+from .onnx_graph import IMAGE_NAME, GraphOptions, Output, build_graph, lower_for
+from .onnx_providers import providers_for
+from .waiting import say_while_waiting
 
 
 class OnnxEngine:
@@ -34,6 +23,7 @@ class OnnxEngine:
         device: torch.device,
         threads: int,
         tensorrt: bool = False,
+        precision: str = "fp32",
     ) -> None:
         """Build the graph for labels; the one with confidence is built when first asked for.
 
@@ -41,21 +31,26 @@ class OnnxEngine:
         """
         self.name = "tensorrt" if tensorrt else "onnxruntime"
         self.device = str(device)
+        self.precision = precision
         self._input_size = input_size
-        self._program = lower(net)
-        self._providers = _providers(device, tensorrt)
+        self._form = "cpu" if device.type == "cpu" else "plain"
+        # TensorRT is given float32 and leave to compute in float16 where it thinks fit.
+        self._half = precision == "fp16" and not tensorrt
+        self._providers = providers_for(device, tensorrt, precision == "fp16")
+        self._program = lower_for(net, self._graph_options("labels", None))
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 3  # errors; warnings are about its own optimizations
         # Threads that spin while they wait take the cores from everything else on the machine, and
         # from each other: with the cores busy a frame then takes up to twice as long.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._sessions: dict[Output, onnxruntime.InferenceSession] = {}
-        self._session("labels")
+        self._sessions: dict[tuple[Output, int | None], onnxruntime.InferenceSession] = {}
+        self._session("labels", 1)
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.run`."""
-        session = self._session("labels+confidence" if confidence else "labels")
+        session = self._session("labels+confidence" if confidence else "labels", len(images))
+        # ONNX Runtime reads the array where it is, and its own arena reuses what lies in between.
         labels, *sureness = session.run(None, {IMAGE_NAME: images})
         return labels, sureness[0] if confidence else None
 
@@ -63,55 +58,35 @@ class OnnxEngine:
         """Free the sessions."""
         self._sessions.clear()
 
-    def _session(self, output: Output) -> onnxruntime.InferenceSession:
-        if output not in self._sessions:
-            model = build_graph(self._program, self._input_size, output)
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), self._options, providers=self._providers
+    def _session(self, output: Output, count: int) -> onnxruntime.InferenceSession:
+        # TensorRT compiles for the shapes it is shown, the others take any number of images.
+        batch = count if self.name == "tensorrt" else None
+        if (output, batch) not in self._sessions:
+            self._sessions[output, batch] = self._create_session(output, batch)
+        return self._sessions[output, batch]
+
+    def _create_session(self, output: Output, batch: int | None) -> onnxruntime.InferenceSession:
+        model = build_graph(self._program, self._graph_options(output, batch)).SerializeToString()
+        if self.name == "tensorrt":
+            with say_while_waiting(
+                "TensorRT prepares the network; the first time it compiles it, which takes minutes"
+            ):
+                session = self._start(model)
+                # The compilation itself happens on the first run.
+                session.run(None, {IMAGE_NAME: np.zeros((batch, *self._input_size, 3), np.uint8)})
+            return session
+        return self._start(model)
+
+    def _start(self, model: bytes) -> onnxruntime.InferenceSession:
+        session = onnxruntime.InferenceSession(model, self._options, providers=self._providers)
+        wanted = self._providers[0][0]
+        if wanted not in session.get_providers():  # it only prints why, and goes on without
+            raise ErfSegError(
+                f"ONNX Runtime could not start its {wanted} (its reason is printed above); "
+                "check that the CUDA, cuDNN and TensorRT it needs are installed, or use "
+                "engine torch"
             )
-            wanted = self._providers[0][0]
-            if wanted not in session.get_providers():  # it only prints why, and goes on without
-                raise ErfSegError(
-                    f"ONNX Runtime could not start its {wanted} (its reason is printed above); "
-                    "check that the CUDA, cuDNN and TensorRT it needs are installed, or use "
-                    "engine torch"
-                )
-            self._sessions[output] = session
-        return self._sessions[output]
+        return session
 
-
-def _providers(device: torch.device, tensorrt: bool) -> list[Provider]:
-    """Providers in order of preference, the wanted one first; later ones fill its gaps."""
-    if device.type == "cpu":
-        if tensorrt:
-            raise ErfSegError("engine 'tensorrt' runs on a GPU only: use device cuda")
-        return [(_CPU, {})]
-    wanted = _TENSORRT if tensorrt else _CUDA
-    if wanted not in onnxruntime.get_available_providers():
-        raise ErfSegError(
-            f"this ONNX Runtime has no {wanted} for device '{device}': "
-            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
-        )
-    cuda: Provider = (_CUDA, {"device_id": device.index})
-    if not tensorrt:
-        return [cuda, (_CPU, {})]
-    cache = _cache_folder()
-    logger.warning(
-        "TensorRT compiles the network now; this takes minutes the first time and is kept in %s",
-        cache,
-    )
-    options = {
-        "device_id": device.index,
-        "trt_fp16_enable": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(cache),
-    }
-    return [(_TENSORRT, options), cuda, (_CPU, {})]
-
-
-def _cache_folder() -> Path:
-    """Folder for compiled engines, as the XDG base directory specification has it."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "erf_seg" / "tensorrt"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    def _graph_options(self, output: Output, batch: int | None) -> GraphOptions:
+        return GraphOptions(output, self._input_size, self._form, batch, self._half)

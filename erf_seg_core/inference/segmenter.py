@@ -52,14 +52,18 @@ class Segmenter:
         input_size: tuple[int, int] | None = None,
         threads: int | None = None,
         class_map: ClassMap | None = None,
+        precision: str = "auto",
     ) -> None:
         """Prepare a network that is already loaded; `load_segmenter` loads one by name."""
         self.info = info
         self.class_set = class_map.target if class_map else info.class_set
         self.input_size = checked_input_size(input_size or info.input_size)
-        self._engine: Engine | None = create_engine(net, self.input_size, engine, device, threads)
+        self._engine: Engine | None = create_engine(
+            net, self.input_size, engine, device, threads, precision
+        )
         self.engine_name = self._engine.name
         self.device = self._engine.device
+        self.precision = self._engine.precision
         self._label_of_output = _label_table(info, class_map)
 
     @property
@@ -196,6 +200,7 @@ def load_segmenter(
     input_size: tuple[int, int] | None = None,
     threads: int | None = None,
     class_map: str | Path | None = None,
+    precision: str = "auto",
 ) -> Segmenter:
     """Load a trained network for labelling images.
 
@@ -207,6 +212,7 @@ def load_segmenter(
             checkpoint's.
         threads: CPU threads; None for one per physical core.
         class_map: YAML file that renames or merges the classes, see `erf_seg_core.class_map`.
+        precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32" or "fp16".
 
     Raises:
         ErfSegError: unknown model, unreadable checkpoint or class map, bad size, missing engine or
@@ -215,7 +221,7 @@ def load_segmenter(
     """
     net, info = build_from_checkpoint(model)
     mapping = load_class_map(class_map, info.class_set) if class_map is not None else None
-    return Segmenter(net, info, device, engine, input_size, threads, mapping)
+    return Segmenter(net, info, device, engine, input_size, threads, mapping, precision)
 
 
 def checked_input_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The PyTorch engine: eager, channels last, float32 on the CPU and float16 on a GPU."""
+"""The PyTorch engine: channels last; eager on the CPU, on a GPU one CUDA graph per batch size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import SegmentationNetwork
+from .cuda_graphs import FrameGraphs
 from .program import (
     BilinearHead,
     Concat,
@@ -36,40 +37,51 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, net: SegmentationNetwork, device: torch.device, threads: int) -> None:
+    def __init__(
+        self,
+        net: SegmentationNetwork,
+        device: torch.device,
+        threads: int,
+        precision: str = "fp32",
+    ) -> None:
         """Copy the weights to the device; the network itself is left as it is."""
         self.device = str(device)
-        self._device = device
+        self.precision = precision
         self._threads = threads
         self._on_cpu = device.type == "cpu"
-        self._dtype = torch.float32 if self._on_cpu else torch.float16
+        self._half = precision == "fp16"
+        self._dtype = torch.float16 if self._half else torch.float32
         # In float16, 1/255 in the first weights would make many of them subnormal: scale images.
-        program = lower(net, scale=1 / 255 if self._on_cpu else 1.0)
+        program = lower(net, scale=1.0 if self._half else 1 / 255)
         self._program = _move(program, device, self._dtype)
         self._last_uses = program.last_uses()
+        self._graphs = None if self._on_cpu else FrameGraphs(self._frame, device, not self._half)
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.run`; here images may have any size that is a multiple of 8."""
-        if self._on_cpu and torch.get_num_threads() != self._threads:
+        if self._graphs is not None:
+            return self._graphs.run(images, confidence)
+        if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        if (
-            not images.flags.writeable
-        ):  # a view of a message; PyTorch warns that it can't protect it
+        if not images.flags.writeable:  # a view of a message: PyTorch warns that it can't guard it
             images = images.copy()
         with torch.inference_mode():
-            pixels = torch.from_numpy(images).to(self._device, non_blocking=True)
-            # N×h×w×3 seen as N×3×h×w is the channels-last layout already.
-            x = pixels.permute(0, 3, 1, 2).to(self._dtype)
-            if not self._on_cpu:
-                x = x / 255
-            labels, sureness = self._classify(self._features(x), confidence)
-            return labels.cpu().numpy(), None if sureness is None else sureness.cpu().numpy()
+            labels, *sureness = self._frame(torch.from_numpy(images), confidence)
+        return labels.numpy(), sureness[0].numpy() if confidence else None
 
     def close(self) -> None:
         """Free the weights."""
         del self._program
-        if not self._on_cpu:
-            torch.cuda.empty_cache()
+        if self._graphs is not None:
+            self._graphs.close()
+
+    def _frame(self, pixels: Tensor, confidence: bool) -> list[Tensor]:
+        """Bytes N×h×w×3 on the device to labels and, if wanted, confidence."""
+        # N×h×w×3 seen as N×3×h×w is the channels-last layout already.
+        x = pixels.permute(0, 3, 1, 2).to(self._dtype)
+        if self._half:
+            x = x / 255
+        return self._classify(self._features(x), confidence)
 
     def _features(self, image: Tensor) -> Tensor:
         """Run all steps; N×3×h×w → what the head reads."""
@@ -97,7 +109,7 @@ class TorchEngine:
             return x.index_select(1, step.order)
         return _upsample(step, x)
 
-    def _classify(self, features: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
+    def _classify(self, features: Tensor, confidence: bool) -> list[Tensor]:
         head = self._program.head
         features = features.float()  # in float16, near logits would often be equal
         if isinstance(head, SubpixelHead):
@@ -110,7 +122,7 @@ class TorchEngine:
 
     def _classify_subpixels(
         self, head: SubpixelHead, features: Tensor, confidence: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> list[Tensor]:
         """Matrix product, then the first largest logit, tile by tile of rows."""
         matrix, bias = head.matrix()
         n, inputs, height, width = features.shape
@@ -122,10 +134,9 @@ class TorchEngine:
             part = rows[start : start + max(1, tile)]
             logits = torch.addmm(bias, part.reshape(-1, inputs), matrix)
             reduced = _reduce(logits.view(-1, width, 2, 2, head.num_outputs), confidence)
-            for result, value in zip(results, reduced[: len(results)], strict=True):
+            for result, value in zip(results, reduced, strict=True):
                 result[start : start + len(part)] = value.transpose(1, 2)
-        labels, *sureness = (result.view(n, 2 * height, 2 * width) for result in results)
-        return labels, sureness[0] if confidence else None
+        return [result.view(n, 2 * height, 2 * width) for result in results]
 
 
 def _move(program: Program, device: torch.device, dtype: torch.dtype) -> Program:
@@ -166,11 +177,12 @@ def _upsample(step: Upsample, x: Tensor) -> Tensor:
     return y
 
 
-def _reduce(logits: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
+def _reduce(logits: Tensor, confidence: bool) -> list[Tensor]:
     """Logits …×C to labels … and, if wanted, confidence …, both uint8."""
     # `max` finds value and index in one pass; `argmax` is several times slower.
     best, labels = logits.max(-1)
-    if not confidence:
-        return labels.to(torch.uint8), None
-    total = (logits - best.unsqueeze(-1)).exp_().sum(-1)
-    return labels.to(torch.uint8), (255.0 / total).round_().to(torch.uint8)
+    results = [labels.to(torch.uint8)]
+    if confidence:
+        total = (logits - best.unsqueeze(-1)).exp_().sum(-1)
+        results.append((255.0 / total).round_().to(torch.uint8))
+    return results
