@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .class_sets import VOID_ID, ClassSet, Color, checked_color
+from .class_sets import UNUSED_PREFIX, VOID_ID, ClassSet, Color, checked_color
 from .errors import ErfSegError
 
 _KEYS = {"name", "id", "color", "from"}
@@ -132,7 +132,7 @@ def _target(name: str, entries: list[_Entry], class_set: ClassSet) -> ClassSet:
     by_id = {entry.id: entry for entry in entries}
     names, colors = [], []
     for number in range(max(by_id) + 1):
-        entry = by_id.get(number) or _Entry(f"unused_{number}", number, (0, 0, 0), ())
+        entry = by_id.get(number) or _Entry(f"{UNUSED_PREFIX}{number}", number, (0, 0, 0), ())
         names.append(entry.name)
         colors.append(entry.color or source_color[entry.members[0]])
     return ClassSet(name, tuple(names), tuple(colors))

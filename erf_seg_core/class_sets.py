@@ -15,6 +15,9 @@ from .errors import ErfSegError
 VOID_ID = 255
 """Label of pixels that belong to no class; never in the class map."""
 
+UNUSED_PREFIX = "unused_"
+"""Names of places in a class set that no label has begin like this, see `class_map`."""
+
 Color = tuple[int, int, int]
 
 
@@ -41,6 +44,14 @@ class ClassSet:
     def num_classes(self) -> int:
         """How many classes there are, void not counted."""
         return len(self.names)
+
+    def used(self) -> dict[int, str]:
+        """Id → name of the classes that labels may have."""
+        return {
+            number: name
+            for number, name in enumerate(self.names)
+            if not name.startswith(UNUSED_PREFIX)
+        }
 
     def palette_bgr(self) -> np.ndarray:
         """Lookup table uint8 256×3 from label to BGR; void and unused ids are black."""

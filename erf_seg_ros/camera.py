@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
@@ -17,7 +18,7 @@ from .camera_info import scaled_camera_info
 from .camera_input import CameraInput, Frame
 from .frame_counts import FrameCounter
 from .image_checks import ImageChecks
-from .label_info import publish_label_info
+from .label_info import label_info_message, label_info_publisher
 from .messages import bgr8_message, mono8_message
 from .parameters import Settings
 from .qos import forget_overrides, output_qos, overridable
@@ -30,8 +31,8 @@ class Camera:
     Publishers live as long as this object, subscriptions from `open` to `close`.
     """
 
-    def __init__(self, node: Node, name: str, class_set: ClassSet) -> None:
-        """Create the publishers and latch what the labels mean."""
+    def __init__(self, node: Node, name: str) -> None:
+        """Create the publishers."""
         self.name = name
         self.counter = FrameCounter()
         self.checks = ImageChecks()
@@ -46,16 +47,26 @@ class Camera:
             self._overlay = self._publisher(Image, "overlay")
             self._camera_info = self._publisher(CameraInfo, "camera_info")
             self._timing = self._publisher(DiagnosticArray, "timing")
-            info = output_topic(name, "label_info")
-            latched = publish_label_info(node, info, class_set, node.get_clock().now().to_msg())
+            self._label_info = label_info_publisher(node, output_topic(name, "label_info"))
         except Exception:  # an unusable qos_overrides parameter
             self.destroy()
             raise
-        if latched is not None:
-            self._publishers.append(latched)
+        if self._label_info is not None:
+            self._publishers.append(self._label_info)
 
-    def open(self, settings: Settings, on_frame: Callable[[Camera, Frame], None]) -> None:
-        """Subscribe. `on_frame` runs in the executor and must return at once."""
+    def announce(self, class_set: ClassSet, threshold: float) -> None:
+        """Latch what the labels mean from now on, and their least confidence, 0 to 1."""
+        if self._label_info is not None:
+            stamp = self._node.get_clock().now().to_msg()
+            self._label_info.publish(label_info_message(class_set, threshold, stamp))
+
+    def open(
+        self,
+        settings: Settings,
+        on_frame: Callable[[Camera, Frame], None],
+        group: CallbackGroup | None = None,
+    ) -> None:
+        """Subscribe. `on_frame` runs in the executor, in `group`, and must return at once."""
         self.checks = ImageChecks()
         self._info = None
         self._input = CameraInput(
@@ -65,6 +76,7 @@ class Camera:
             self.counter,
             on_frame=lambda frame: on_frame(self, frame),
             on_info=self._keep_info,
+            group=group,
         )
         self.topic = self._input.topic
 
@@ -128,12 +140,12 @@ class Camera:
         return publisher
 
 
-def make_cameras(node: Node, names: Sequence[str], class_set: ClassSet) -> list[Camera]:
+def make_cameras(node: Node, names: Sequence[str]) -> list[Camera]:
     """One camera for each name; all or, where one cannot be made, none."""
     cameras: list[Camera] = []
     try:
         for name in names:
-            cameras.append(Camera(node, name, class_set))
+            cameras.append(Camera(node, name))
     except Exception:
         for camera in cameras:
             camera.destroy()

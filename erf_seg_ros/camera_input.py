@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
@@ -59,11 +60,13 @@ class CameraInput:
         counter: FrameCounter,
         on_frame: Callable[[Frame], None],
         on_info: Callable[[CameraInfo], None],
+        group: CallbackGroup | None = None,
     ) -> None:
-        """Subscribe. The callbacks run in the executor and must return at once."""
+        """Subscribe. The callbacks run in the executor, in `group`, and must return at once."""
         self._node = node
         self._counter = counter
         self._on_frame = on_frame
+        self._group = group
         self._gaps: StampGaps | None = None
         self._kind, self._kind_name = IMAGE_TYPES[settings.transport]
         topic = image_topic(node, name, settings.transport)
@@ -73,6 +76,7 @@ class CameraInput:
             camera_info_topic(node, name, settings.transport),
             on_info,
             latest_qos(),
+            callback_group=group,
             qos_overriding_options=overridable(),
         )
 
@@ -99,6 +103,7 @@ class CameraInput:
                 topic,
                 self._receive,
                 input_qos(settings),
+                callback_group=self._group,
                 event_callbacks=events,
                 qos_overriding_options=overridable(),
             )

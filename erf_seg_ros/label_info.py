@@ -21,26 +21,23 @@ LATCHED = QoSProfile(
 )
 
 
-def publish_label_info(
-    node: Node, topic: str, class_set: ClassSet, stamp: Time
-) -> Publisher | None:
-    """Latch the class map on `topic`; None where vision_msgs is not installed.
+def label_info_publisher(node: Node, topic: str) -> Publisher | None:
+    """Latching publisher of the class map; None where vision_msgs is not installed.
 
-    The message stays available to late subscribers until the publisher is destroyed.
+    The last message stays available to late subscribers until the publisher is destroyed.
     """
-    if LabelInfo is None:
-        return None
-    publisher = node.create_publisher(LabelInfo, topic, LATCHED)
-    publisher.publish(label_info_message(class_set, stamp))
-    return publisher
+    return None if LabelInfo is None else node.create_publisher(LabelInfo, topic, LATCHED)
 
 
-def label_info_message(class_set: ClassSet, stamp: Time) -> Any:
-    """`LabelInfo` of a class set. 255 means void by the message's own rule, so it is not listed."""
+def label_info_message(class_set: ClassSet, threshold: float, stamp: Time) -> Any:
+    """`LabelInfo` of a class set; below the confidence `threshold`, 0 to 1, labels are void.
+
+    255 means void by the message's own rule, so it is not listed.
+    """
     message = LabelInfo()
     message.header.stamp = stamp
     message.class_map = [
-        VisionClass(class_id=number, class_name=name) for number, name in enumerate(class_set.names)
+        VisionClass(class_id=number, class_name=name) for number, name in class_set.used().items()
     ]
-    message.threshold = 0.0  # every pixel is labelled, whatever the network's confidence
+    message.threshold = threshold
     return message

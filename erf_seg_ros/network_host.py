@@ -105,8 +105,10 @@ class NetworkHost:
         """Load another network beside the one in use and put it in its place between two batches.
 
         `announce` is called with it in between, when no label of the old one is to come any more.
-        Whatever loading raises leaves everything as it is.
+        Whatever loading raises leaves everything as it is. The network in use is not loaded again.
         """
+        if self._usable and dict(options) == self._options:
+            return
         segmenter = self._load(options)
         with self._alone():
             announce(segmenter)

@@ -13,12 +13,13 @@ class NewestFrames(Generic[FrameT]):
     """One place per camera: a newer frame replaces the one that nobody has taken yet.
 
     Writers never block for longer than it takes to store a reference. One reader takes all
-    waiting frames at once, so that frames of several cameras can share a batch, and a silent
-    camera delays nobody.
+    waiting frames at once, so that frames of several cameras can share a batch, or some, those
+    of the cameras that were served longest ago. A silent camera delays nobody.
     """
 
     def __init__(self, cameras: Iterable[str]) -> None:
         """Make an empty place for each of `cameras`."""
+        # in the order in which the cameras are served next
         self._places: dict[str, FrameT | None] = dict.fromkeys(cameras)
         self._changed = threading.Condition()
         self._closed = False
@@ -31,14 +32,19 @@ class NewestFrames(Generic[FrameT]):
             self._changed.notify()
             return displaced
 
-    def take(self, timeout: float | None = None) -> dict[str, FrameT]:
-        """Wait for at least one frame and take all; empty on timeout (seconds) or once closed."""
+    def take(self, timeout: float | None = None, most: int | None = None) -> dict[str, FrameT]:
+        """Wait for at least one frame and take all, or `most`; the others stay.
+
+        Returns nothing on timeout (seconds) or once closed.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting(), timeout)
             if self._closed:
                 return {}
-            frames = self._waiting()
-            self._places = dict.fromkeys(self._places)
+            frames = dict(list(self._waiting().items())[:most])
+            for camera in frames:
+                del self._places[camera]
+                self._places[camera] = None  # at the end of the order
             return frames
 
     def close(self) -> dict[str, FrameT]:

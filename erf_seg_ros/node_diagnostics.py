@@ -51,18 +51,20 @@ class NodeDiagnostics:
         """Say how things are; `failure` is why the node is not in the state that was asked for."""
         self._heartbeat += 1
         message = DiagnosticArray(status=[self._node_status(state, failure, pipeline)])
-        if pipeline is not None and pipeline.running:
+        if pipeline is not None and settings is not None and pipeline.running:
             limits = Limits(settings.stale_after, settings.bad_image_after)
             for camera in pipeline.cameras:
+                if camera.name not in self._health:  # activation is not complete
+                    continue
                 message.status.extend(self._camera_statuses(camera, limits))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 
     def _node_status(self, state: str, failure: str, pipeline: Pipeline | None) -> DiagnosticStatus:
         values = {"lifecycle_state": state, "heartbeat": str(self._heartbeat)}
-        device = "none"
+        device, engine = "none", Verdict(Level.OK, "")
         if pipeline is not None:
-            segmenter = pipeline.segmenter
+            segmenter, engine = pipeline.host.segmenter, pipeline.host.verdict
             device = segmenter.device
             height, width = segmenter.input_size
             values.update(
@@ -71,9 +73,11 @@ class NodeDiagnostics:
                 engine=segmenter.engine_name,
                 device=device,
                 input_size=f"{height}x{width}",
+                **engine.values,
             )
-        level = Level.ERROR if failure else Level.OK
-        return self._status("node", Verdict(level, failure or state, values), device)
+        level = Level.ERROR if failure else engine.level
+        message = "; ".join(filter(None, (failure, engine.message))) or state
+        return self._status("node", Verdict(level, message, values), device)
 
     def _camera_statuses(self, camera: Camera, limits: Limits) -> list[DiagnosticStatus]:
         """One status for the camera as a whole, then one for each condition."""

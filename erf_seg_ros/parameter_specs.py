@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -22,6 +23,9 @@ class Applies(Enum):
     AT_START = "it is read once, when the node starts"
     ON_CONFIGURE = "deactivate and clean the node up first; it is read in configure"
     ON_ACTIVATE = "deactivate the node first; it is read in activate"
+    BY_EXCHANGE = (
+        "while configured, the new network is loaded beside the one in use, or refused if it cannot"
+    )
     AT_ONCE = "takes effect with the next frame"
 
 
@@ -79,6 +83,10 @@ def _model_refusal(value: str) -> str | None:
     return None
 
 
+def _class_map_refusal(value: str) -> str | None:
+    return None if not value or Path(value).is_file() else "is no file"
+
+
 def _device_refusal(value: str) -> str | None:
     known = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
     return None if known else "is not auto, cpu, cuda or cuda:<number>"
@@ -121,7 +129,7 @@ SPECS: tuple[ParameterSpec, ...] = (
         "model",
         "dg4",
         "model name (erf_seg models lists them) or path of a checkpoint file",
-        Applies.ON_CONFIGURE,
+        Applies.BY_EXCHANGE,
         constraints="a model with shipped weights, or an existing .safetensors file",
         check=_model_refusal,
     ),
@@ -129,7 +137,7 @@ SPECS: tuple[ParameterSpec, ...] = (
         "device",
         "auto",
         "where the network runs",
-        Applies.ON_CONFIGURE,
+        Applies.BY_EXCHANGE,
         constraints="auto, cpu, cuda or cuda:<number>",
         check=_device_refusal,
     ),
@@ -137,23 +145,46 @@ SPECS: tuple[ParameterSpec, ...] = (
         "engine",
         "auto",
         "what runs the network; auto is the fastest that works here",
-        Applies.ON_CONFIGURE,
+        Applies.BY_EXCHANGE,
         choices=("auto", "torch", "onnxruntime", "tensorrt"),
     ),
     ParameterSpec(
         "threads",
         0,
         "CPU threads of the network; 0 is the engine's choice",
-        Applies.ON_CONFIGURE,
+        Applies.BY_EXCHANGE,
         limits=(0, 256),
     ),
     ParameterSpec(
         "input_size",
         [0, 0],
         "[height, width] in pixels at which the network runs; [0, 0] is the checkpoint's own",
-        Applies.ON_CONFIGURE,
+        Applies.BY_EXCHANGE,
         constraints="[0, 0] or multiples of 8",
         check=lambda value: _size_refusal(value, multiple=8),
+    ),
+    ParameterSpec(
+        "class_map",
+        "",
+        "YAML file that renames, renumbers or merges the network's classes; empty: none",
+        Applies.BY_EXCHANGE,
+        constraints="empty, or an existing file",
+        check=_class_map_refusal,
+    ),
+    ParameterSpec(
+        "confidence_threshold",
+        0.0,
+        "pixels whose label has a lower probability become void, 255; above 0 it costs what "
+        "confidence costs",
+        Applies.AT_ONCE,
+        limits=(0.0, 1.0),
+    ),
+    ParameterSpec(
+        "fallback",
+        "none",
+        "where the network goes on if its device fails and does not come back at once",
+        Applies.AT_ONCE,
+        choices=("none", "cpu"),
     ),
     ParameterSpec(
         "label_size",

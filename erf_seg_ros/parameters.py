@@ -18,6 +18,9 @@ Size = tuple[int, int]
 
 _SPECS_BY_NAME = {spec.name: spec for spec in SPECS}
 
+NAMES = frozenset(_SPECS_BY_NAME)
+"""All of them; a node has others, which are rclpy's."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,6 +32,9 @@ class Settings:
     engine: str
     threads: int | None
     input_size: Size | None
+    class_map: str | None
+    confidence_threshold: float
+    fallback: str
     label_size: Size | None
     cameras: tuple[str, ...]
     transport: str
@@ -46,12 +52,18 @@ class Settings:
         """Convert one acceptable value for each of `SPECS`."""
         converted = {spec.name: values[spec.name] for spec in SPECS}
         converted["threads"] = values["threads"] or None
+        converted["class_map"] = values["class_map"] or None
         # an empty list in a parameter file reaches rclpy as no value
         converted["cameras"] = tuple(values["cameras"] or [""])
         for name in ("input_size", "label_size"):
             height, width = values[name]
             converted[name] = (height, width) if height else None
         return cls(**converted)
+
+    def network_options(self) -> dict[str, Any]:
+        """Arguments of `load_segmenter`: what an exchange of the network is about."""
+        names = (spec.name for spec in SPECS if spec.applies is Applies.BY_EXCHANGE)
+        return {name: getattr(self, name) for name in names}
 
 
 def declare_parameters(node: Node) -> None:
@@ -90,6 +102,12 @@ def change_refusal(name: str, old: Any, new: Any, in_use: set[Applies]) -> str |
     if spec.applies in in_use:
         return f"{name} cannot change now: {spec.applies.value}"
     return spec.refusal(new)
+
+
+def concerns_network(names: Iterable[str]) -> bool:
+    """Whether one of these parameters is an argument of `load_segmenter`."""
+    specs = (_SPECS_BY_NAME.get(name) for name in names)
+    return any(spec is not None and spec.applies is Applies.BY_EXCHANGE for spec in specs)
 
 
 def declare_class_parameters(node: Node, class_set: ClassSet) -> None:

@@ -10,27 +10,36 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import NoReturn
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.exceptions import InvalidHandle, ParameterException
+from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import in_words
 
-from .camera import make_cameras
+from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
+from .lifecycle import SteadyLifecycleNode
+from .network_host import NetworkHost, Options
 from .node_diagnostics import NodeDiagnostics
 from .parameters import (
+    NAMES,
     Applies,
     Settings,
     change_refusal,
+    concerns_network,
     declare_class_parameters,
     declare_parameters,
     parameter_values,
@@ -39,6 +48,9 @@ from .parameters import (
 )
 from .pipeline import Pipeline
 from .stop_signal import StopSignal
+
+if TYPE_CHECKING:  # its import costs seconds, which only `on_configure` is to spend
+    from erf_seg_core.inference import Segmenter
 
 NODE_NAME = "segmentation"
 
@@ -51,15 +63,16 @@ SIGNAL_LATENCY_S = 0.1
 
 BAD_PARAMETER_STATUS = 2
 
+CALLBACK_GROUPS = 4
+"""Control, frames, diagnostics, and rclpy's default for the rest. With a thread for each, a network
+that is being loaded keeps nobody waiting; with fewer, rclpy's executor would spin."""
 
-class SegmentationNode(LifecycleNode):
+
+class SegmentationNode(SteadyLifecycleNode):
     """Lifecycle node that labels camera images; see `Pipeline` for what happens to a frame."""
 
     def __init__(self, stop: StopSignal) -> None:
-        """Declare parameters and begin to publish diagnostics; the network waits for configure.
-
-        `stop` may interrupt the loading of the network.
-        """
+        """Declare parameters and begin to publish diagnostics; the network waits for configure."""
         super().__init__(NODE_NAME)
         self._stop = stop
         self._pipeline: Pipeline | None = None
@@ -70,10 +83,21 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = NodeDiagnostics(self)
         # Not ROS time: a paused /clock is no reason to fall silent.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(
             DIAGNOSTICS_PERIOD_S,
             self._publish_diagnostics,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=self._steady,
+        )
+        # What may load a network, one at a time; rclpy has no other way to choose its group.
+        self._control = MutuallyExclusiveCallbackGroup()
+        for service in self.services:
+            if service.srv_type in (ChangeState, SetParameters, SetParametersAtomically):
+                service.callback_group = self._control
+                self._control.add_entity(service)
+        self._start = self.create_timer(
+            0.0, self._autostart, callback_group=self._control, clock=self._steady
         )
 
     @property
@@ -81,15 +105,17 @@ class SegmentationNode(LifecycleNode):
         """Lifecycle state, as `ros2 lifecycle get` names it."""
         if self._finalized:
             return "finalized"
-        if self._pipeline is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return "unconfigured"
-        return "active" if self._pipeline.running else "inactive"
+        return "active" if pipeline.running else "inactive"
 
-    def autostart(self) -> None:
+    def _autostart(self) -> None:
         """Configure and activate, unless the parameter says not to.
 
         After a failure, which is logged, the node stays up so that it can be told better.
         """
+        self._start.cancel()
         if not self.get_parameter("autostart").value:
             self.get_logger().info("waiting to be configured (autostart is false)")
         elif self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
@@ -99,11 +125,8 @@ class SegmentationNode(LifecycleNode):
         """Load the network and warm it up, create the outputs."""
         started = time.perf_counter()
         try:
-            with self._stop.interruptible():
-                self._settings = read_settings(self)
-                self._pipeline = self._build_pipeline(self._settings)
-        except KeyboardInterrupt:
-            return TransitionCallbackReturn.FAILURE
+            self._settings = read_settings(self)
+            self._pipeline = self._build_pipeline(self._settings)
         except Exception as error:  # out of memory, no driver, …: as an answer, not as the end
             self._settings = None
             undeclare_class_parameters(self)
@@ -160,21 +183,31 @@ class SegmentationNode(LifecycleNode):
         self._state_machine.destroy_when_not_in_use()
 
     def _build_pipeline(self, settings: Settings) -> Pipeline:
-        from erf_seg_core import load_segmenter  # imports PyTorch, see parameters._model_refusal
+        host = NetworkHost(self._load_network, settings.network_options(), self.get_logger())
+        cameras: list[Camera] = []
+        try:
+            declare_class_parameters(self, host.segmenter.class_set)
+            cameras = make_cameras(self, settings.cameras)
+            return Pipeline(
+                host, cameras, lambda: self._settings, self.get_logger(), self._timing_name
+            )
+        except Exception:
+            for camera in cameras:
+                camera.destroy()
+            host.close()
+            raise
 
-        segmenter = load_segmenter(
-            settings.model,
-            device=settings.device,
-            engine=settings.engine,
-            input_size=settings.input_size,
-            threads=settings.threads,
-        )
-        segmenter.warm_up()
-        declare_class_parameters(self, segmenter.class_set)
-        cameras = make_cameras(self, settings.cameras, segmenter.class_set)
-        return Pipeline(
-            segmenter, cameras, lambda: self._settings, self.get_logger(), self._timing_name
-        )
+    def _load_network(self, options: Options) -> Segmenter:
+        """Load a network and let it run, so that it is known to work and no frame pays for it."""
+        from erf_seg_core import load_segmenter  # imports PyTorch, see parameter_specs
+
+        segmenter = load_segmenter(**options)
+        try:
+            segmenter.warm_up(largest_batch=len(self._settings.cameras))
+        except Exception:
+            segmenter.close()
+            raise
+        return segmenter
 
     def _release(self) -> None:
         if self._pipeline is not None:
@@ -185,11 +218,9 @@ class SegmentationNode(LifecycleNode):
         undeclare_class_parameters(self)
 
     def _fail(self, what: str, error: Exception) -> TransitionCallbackReturn:
-        reason = (
-            str(error) if isinstance(error, ErfSegError) else f"{type(error).__name__}: {error}"
-        )
-        self._failure = f"{what}: {reason}"
-        self.get_logger().error(self._failure)
+        self._failure = f"{what}: {in_words(error)}"
+        if not self._stop.raised:  # at the end everything is taken away at once
+            self.get_logger().error(self._failure)
         return TransitionCallbackReturn.FAILURE
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -198,24 +229,50 @@ class SegmentationNode(LifecycleNode):
             in_use.add(Applies.ON_CONFIGURE)
             if self._pipeline.running:
                 in_use.add(Applies.ON_ACTIVATE)
-        changes = {p.name: p.value for p in parameters}
+        changes = {p.name: p.value for p in parameters if p.name in NAMES}
         for name, value in changes.items():
             old = self.get_parameter(name).value if self.has_parameter(name) else None
             if refusal := change_refusal(name, old, value, in_use):
                 return SetParametersResult(successful=False, reason=refusal)
-        if self._settings is not None:
-            self._settings = Settings.from_values({**parameter_values(self), **changes})
+        if changes and self._pipeline is not None:
+            settings = Settings.from_values({**parameter_values(self), **changes})
+            try:
+                self._apply(settings, changes)
+            except Exception as error:  # whatever loading a network comes up with
+                reason = f"{' and '.join(changes)} cannot change: {in_words(error)}"
+                self.get_logger().error(reason)
+                return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
+    def _apply(self, settings: Settings, changed: Iterable[str]) -> None:
+        """Work with `settings` from now on, with another network if that takes one."""
+        old, threshold = self._pipeline.host.segmenter, self._settings.confidence_threshold
+        started = time.perf_counter()
+        if concerns_network(changed):
+            self._pipeline.exchange(settings.network_options())
+        self._settings = settings
+        new = self._pipeline.host.segmenter
+        if new is not old:
+            undeclare_class_parameters(self)
+            declare_class_parameters(self, new.class_set)
+            seconds = time.perf_counter() - started
+            self.get_logger().info(f"exchanged in {seconds:.1f} s: {self._network_in_words()}")
+        if settings.confidence_threshold != threshold:
+            self._pipeline.announce(new)
+
     def _publish_diagnostics(self) -> None:
-        self._diagnostics.publish(self.state_label, self._failure, self._pipeline, self._settings)
+        # A transition may take pipeline and topics away at this very moment.
+        with suppress(InvalidHandle):
+            self._diagnostics.publish(
+                self.state_label, self._failure, self._pipeline, self._settings
+            )
 
     def _timing_name(self, camera: str) -> str:
         task = f"timing {camera}".rstrip()
         return diagnostic_name(self.get_namespace(), self.get_name(), task)
 
     def _network_in_words(self) -> str:
-        segmenter = self._pipeline.segmenter
+        segmenter = self._pipeline.host.segmenter
         height, width = segmenter.input_size
         return (
             f"{segmenter.info.model} ({segmenter.class_set.name}) at {height}×{width} "
@@ -248,15 +305,13 @@ def _run(stop: StopSignal) -> int:
     except ParameterException as error:
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
         return BAD_PARAMETER_STATUS
-    node.autostart()
-    executor = SingleThreadedExecutor()
+    executor = MultiThreadedExecutor(CALLBACK_GROUPS)
     executor.add_node(node)
-    try:
-        while rclpy.ok() and not stop.raised:
+    while rclpy.ok() and not stop.raised:
+        with suppress(InvalidHandle):  # Humble's, for a message to a subscription just destroyed
             executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
-    except ExternalShutdownException:
-        pass
-    executor.shutdown()
+    # Not `executor.shutdown`, which waits for callbacks: one may be loading a network.
+    Executor.shutdown(executor, timeout_sec=0)
     node.finish()
     node.destroy_node()
     return 0

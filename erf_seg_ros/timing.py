@@ -45,7 +45,9 @@ class FrameTiming:
 
     `waiting_ms` is from arrival until the worker took it. `age_on_arrival_ms` is from the stamp
     until the node had the message (nan without a stamp), `end_to_end_ms` from the stamp until the
-    label was published. The counts run since the node was configured.
+    label was published. The counts run since the node was configured. Of a `batch` of several
+    frames, preprocess, network and postprocess are the whole batch's times, convert and publish
+    the frame's own; what it spent while others were converted or published is in `end_to_end_ms`.
     """
 
     stages_ms: dict[str, float]
@@ -60,6 +62,7 @@ class FrameTiming:
     too_old: int
     model: str
     engine: str
+    batch: int = 1
 
     def to_message(self, header: Header, name: str, hardware_id: str) -> DiagnosticArray:
         """Return one status with one key per figure, under the image's `header`."""
@@ -70,7 +73,7 @@ class FrameTiming:
             "end_to_end": self.end_to_end_ms,
         }
         values = {f"{key}{_MILLISECONDS}": f"{ms:.3f}" for key, ms in durations.items()}
-        for key in (*_COUNTS, "model", "engine"):
+        for key in (*_COUNTS, "model", "engine", "batch"):
             values[key] = str(getattr(self, key))
         status = DiagnosticStatus(
             level=DiagnosticStatus.OK,
@@ -93,4 +96,5 @@ class FrameTiming:
             **{key: int(values[key]) for key in _COUNTS},
             model=values["model"],
             engine=values["engine"],
+            batch=int(values["batch"]),
         )

@@ -33,6 +33,7 @@ def test_groups_names_and_ids(write):
     )
     mapping = load_class_map(path, CAMVID)
     assert mapping.target.names == ("ground", "up", "unused_2", "car")
+    assert mapping.target.used() == {0: "ground", 1: "up", 3: "car"}
     road, sky = CAMVID.colors[3], CAMVID.colors[0]
     assert mapping.target.colors == (road, sky, (0, 0, 0), (1, 2, 3))
     expected = np.full(256, 255, np.uint8)

@@ -287,7 +287,8 @@ def test_class_names_and_colours_are_read_only_parameters(camera):
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("engine", "tensorflow", "clean the node up first"),
+        ("engine", "tensorflow", "engine 'tensorflow' is not one of auto, torch, onnxruntime"),
+        ("cameras", ["front"], "clean the node up first"),
         ("transport", "compressed", "deactivate the node first"),
         ("label_size", [0, 5], "label_size [0, 5] must be"),
         ("overlay_alpha", 1.5, "out of range"),
@@ -369,11 +370,7 @@ def test_compressed_images(camera, offline):
 def test_slow_network_labels_the_newest_frames_only(camera):
     """At 50 Hz and a network slowed down by its input size, frames are dropped, not queued."""
     client = camera.client
-    for step in ("deactivate", "cleanup"):
-        assert client.change_state(step)
     assert client.set_parameter("input_size", [384, 768]) == (True, "")
-    for step in ("configure", "activate"):
-        assert client.change_state(step)
     for messages in client.received.values():
         messages.clear()
     client.connect(camera.images, bgr8(PICTURE), "label", "timing")
@@ -397,7 +394,7 @@ def test_slow_network_labels_the_newest_frames_only(camera):
     timings = list(timings_by_stamp().values())
     assert len(timings) < count / 2
     last = timings[-1]
-    assert last.received == last.labelled + last.dropped
+    assert last.received == last.labelled + last.dropped + last.malformed
     assert last.dropped > count / 2
     # a frame waits for the one before it, never for a queue
     network_ms = max(t.stages_ms["network"] for t in timings)

@@ -17,6 +17,7 @@ from erf_seg_core import load_segmenter
 from erf_seg_core.errors import ErfSegError
 from erf_seg_ros import pipeline as pipeline_module
 from erf_seg_ros.camera import Camera
+from erf_seg_ros.network_host import NetworkHost
 from erf_seg_ros.parameters import SPECS, Settings
 from erf_seg_ros.pipeline import Pipeline
 from erf_seg_ros.topics import camera_info_topic, image_topic
@@ -50,12 +51,16 @@ class Recorder:
     def __init__(self, segmenter):
         self._segmenter = segmenter
         self.asked = []
+        self.gains_from_batches = False
 
-    def __call__(self, image, **options):
-        self.asked.append(options)
-        if image.shape[0] == 13:
+    def batch(self, images, **options):
+        self.asked.append({**options, "count": len(images)})
+        if any(image.shape[0] == 13 for image in images):
             raise ErfSegError("thirteen rows")
-        return self._segmenter(image, **options)
+        return self._segmenter.batch(images, **options)
+
+    def close(self):
+        """The module's tests share the segmenter."""
 
     def __getattr__(self, name):
         return getattr(self._segmenter, name)
@@ -63,10 +68,11 @@ class Recorder:
 
 @pytest.fixture
 def running(node, segmenter, context):
-    """Pipeline with two cameras, and `label(camera)` which sends each a picture and waits."""
+    """Pipeline with two cameras, what it asked for, and a function that spins until …."""
     recorder = Recorder(segmenter)
-    cameras = [Camera(node, name, segmenter.class_set) for name in ("front", "left")]
-    pipeline = Pipeline(recorder, cameras, lambda: SETTINGS, node.get_logger(), str)
+    host = NetworkHost(lambda options: recorder, {}, node.get_logger())
+    cameras = [Camera(node, name) for name in ("front", "left")]
+    pipeline = Pipeline(host, cameras, lambda: SETTINGS, node.get_logger(), str)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     pipeline.start()

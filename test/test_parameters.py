@@ -1,5 +1,7 @@
 """Declarations and checks of the node's parameters."""
 
+import inspect
+
 import pytest
 import yaml
 
@@ -11,13 +13,14 @@ from rclpy.parameter import Parameter
 
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.errors import ErfSegError
-from erf_seg_core.inference import ENGINES
+from erf_seg_core.inference import ENGINES, load_segmenter
 from erf_seg_ros import dds_profile
 from erf_seg_ros.parameters import (
     SPECS,
     Applies,
     Settings,
     change_refusal,
+    concerns_network,
     declare_class_parameters,
     declare_parameters,
     read_settings,
@@ -63,6 +66,10 @@ def test_every_parameter_is_described(spec):
         ("input_size", [512, 1024]),
         ("input_size", [0, 0]),
         ("label_size", [17, 33]),
+        ("class_map", ""),
+        ("class_map", __file__),
+        ("confidence_threshold", 1.0),
+        ("fallback", "cpu"),
         ("transport", "compressed"),
         ("input_reliability", "reliable"),
         ("input_depth", 1),
@@ -94,6 +101,9 @@ def test_good_values_are_taken(name, good):
         ("input_size", [512, 1022], "multiples of 8"),
         ("input_size", [512, 0], "must be"),
         ("label_size", [-1, 10], "must be"),
+        ("class_map", "/nowhere.yaml", "is no file"),
+        ("confidence_threshold", 1.1, "0.0 to 1.0"),
+        ("fallback", "gpu", "none, cpu"),
         ("label_size", [100_000, 10], "16384"),
         ("transport", "theora", "compressed"),
         ("input_reliability", "maybe", "best_effort"),
@@ -135,13 +145,25 @@ def test_settings_have_none_for_the_networks_own_choice():
 
 def test_what_is_in_use_cannot_change_but_may_be_set_to_the_same():
     in_use = {Applies.ON_CONFIGURE}
-    assert "clean the node up" in change_refusal("device", "cpu", "auto", in_use)
-    assert change_refusal("device", "cpu", "cpu", in_use) is None
+    assert "clean the node up" in change_refusal("cameras", ["a"], ["b"], in_use)
+    assert change_refusal("cameras", ["a"], ("a",), in_use) is None
     assert change_refusal("input_size", [0, 0], (0, 0), in_use) is None
     assert change_refusal("transport", "raw", "compressed", in_use) is None
     assert change_refusal("overlay_alpha", 0.5, 0.7, {*Applies}) is not None
     assert change_refusal("overlay_alpha", 0.5, 0.7, {Applies.ON_ACTIVATE}) is None
     assert change_refusal("use_sim_time", False, True, {*Applies}) is None
+
+
+def test_parameters_of_the_network_are_the_arguments_of_load_segmenter():
+    """They may change while configured: another network then takes the place of the old one."""
+    options = Settings.from_values({**DEFAULTS, "threads": 2, "class_map": "map.yaml"})
+    arguments = inspect.signature(load_segmenter).parameters
+    assert set(options.network_options()) <= set(arguments)
+    assert options.network_options()["threads"] == 2
+    assert options.network_options()["class_map"] == "map.yaml"
+    for name in options.network_options():
+        assert concerns_network([name, "label_size"])
+    assert not concerns_network(["label_size", "confidence_threshold", "use_sim_time"])
 
 
 def test_values_of_wrong_type_or_range_end_the_start(make_node):

@@ -27,7 +27,8 @@ def test_late_subscriber_receives_names_by_id_without_void(node):
         "vision_msgs.msg", reason="vision_msgs is not installed; a ROS 2 installation has it"
     )
     stamp = Time(sec=7, nanosec=5)
-    assert label_info.publish_label_info(node, "~/label_info", CLASSES, stamp) is not None
+    publisher = label_info.label_info_publisher(node, "~/label_info")
+    publisher.publish(label_info.label_info_message(CLASSES, 0.25, stamp))
     received = []
     node.create_subscription(
         messages.LabelInfo, "~/label_info", received.append, label_info.LATCHED
@@ -41,10 +42,10 @@ def test_late_subscriber_receives_names_by_id_without_void(node):
     message = received[0]
     assert message.header.stamp == stamp
     assert [(c.class_id, c.class_name) for c in message.class_map] == [*enumerate(CLASSES.names)]
-    assert message.threshold == 0.0
+    assert message.threshold == 0.25
 
 
 @pytest.mark.skipif(label_info.LabelInfo is not None, reason="vision_msgs is installed")
 def test_without_vision_msgs_there_is_no_topic(node):
-    assert label_info.publish_label_info(node, "~/label_info", CLASSES, Time()) is None
+    assert label_info.label_info_publisher(node, "~/label_info") is None
     assert node.count_publishers("/segmentation/label_info") == 0
