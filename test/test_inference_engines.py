@@ -1,7 +1,9 @@
 import importlib.util
 import logging
+import threading
 
 import numpy as np
+import onnxruntime
 import psutil
 import pytest
 import torch
@@ -9,7 +11,14 @@ from inference_helpers import SIZE, images, info_for, logits_of, random_network
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.importing import import_checkpoint
-from erf_seg_core.inference import create_engine, load_segmenter, onnx_heads, torch_engine
+from erf_seg_core.inference import (
+    create_engine,
+    cuda_graphs,
+    load_segmenter,
+    onnx_heads,
+    torch_engine,
+)
+from erf_seg_core.inference.waiting import say_while_waiting
 
 ENGINES = ["torch", "onnxruntime"]
 # One of each kind: baseline, shuffled or not, each decoder, each head.
@@ -99,17 +108,64 @@ def test_engines_agree_with_real_weights_on_real_images(data_dir, tmp_path, mode
 
 
 @needs_cuda
+@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.999), ("fp16", 0.99)])
 @pytest.mark.parametrize("name", ["dg4", "dg4_star_light", "dg2s_encoder"])
-def test_cuda_engine_agrees_with_the_cpu(name):
+def test_cuda_engine_agrees_with_the_cpu(name, precision, agreement, caplog):
     net = random_network(name)
     batch = images(2, (256, 512), seed=5)
-    runner = create_engine(net, (256, 512), "torch", "cuda")
-    assert runner.device == "cuda:0"
+    runner = create_engine(net, (256, 512), "torch", "cuda", precision=precision)
+    assert (runner.device, runner.precision) == ("cuda:0", precision)
     labels, confidence = runner.run(batch, True)
     logits = logits_of(net, batch)
-    assert (labels == logits.argmax(-1)).mean() >= 0.99  # float16, on random weights
+    assert (labels == logits.argmax(-1)).mean() >= agreement  # of random weights
     probability = torch.from_numpy(logits).softmax(-1).amax(-1).numpy()
     assert np.abs(confidence - 255 * probability).mean() < 1.0
+    assert "could not be captured" not in caplog.text
+
+
+@needs_cuda
+def test_cuda_graphs_of_several_shapes_take_turns(caplog):
+    net = random_network("dg4_star_light")
+    runner = create_engine(net, SIZE, "torch", "cuda", precision="fp32")
+    shapes = [(count, SIZE) for count in range(1, cuda_graphs.MAX_GRAPHS + 3)] + [(1, (40, 64))]
+    batches = [images(count, size, seed) for seed, (count, size) in enumerate(shapes)]
+    first = [runner.run(batch, False)[0] for batch in batches]
+    kept = [labels.copy() for labels in first]
+    for batch, labels in zip(reversed(batches), reversed(kept), strict=True):
+        again, confidence = runner.run(batch, True)
+        assert (again == labels).mean() >= 0.999
+        assert (labels == logits_of(net, batch).argmax(-1)).mean() >= 0.999
+        assert confidence.shape == labels.shape
+    for labels, copy in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(labels, copy)  # no later frame has overwritten it
+    assert "could not be captured" not in caplog.text
+
+
+@needs_cuda
+def test_a_frame_that_cannot_be_captured_still_runs_and_is_reported(monkeypatch, caplog):
+    def refuse(self, pool):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda_graphs._Runner, "capture", refuse)
+    net = random_network("dg4_star_light")
+    batch = images(1)
+    labels, _ = create_engine(net, SIZE, "torch", "cuda", precision="fp32").run(batch, False)
+    assert (labels == logits_of(net, batch).argmax(-1)).mean() >= 0.999
+    assert "could not be captured" in caplog.text
+
+
+@pytest.mark.skipif(
+    not {"CUDAExecutionProvider"} & set(onnxruntime.get_available_providers())
+    or not torch.cuda.is_available(),
+    reason="no ONNX Runtime with a GPU here",
+)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_onnxruntime_on_a_gpu_agrees_with_the_cpu(precision):
+    net = random_network("dg4_star_light")
+    batch = images(2, (256, 512), seed=5)
+    runner = create_engine(net, (256, 512), "onnxruntime", "cuda", precision=precision)
+    labels, _ = runner.run(batch, True)
+    assert (labels == logits_of(net, batch).argmax(-1)).mean() >= 0.99
 
 
 @needs_cuda
@@ -122,7 +178,7 @@ def test_auto_takes_onnxruntime_on_the_cpu_and_says_so(caplog):
     with caplog.at_level(logging.INFO, logger="erf_seg_core"):
         runner = create_engine(random_network("dg4_star_light"), SIZE, "auto", "cpu", 1)
     assert (runner.name, runner.device) == ("onnxruntime", "cpu")
-    assert "engine onnxruntime on cpu, 1 threads" in caplog.text
+    assert "engine onnxruntime on cpu, 1 threads, fp32" in caplog.text
 
 
 @pytest.fixture
@@ -162,13 +218,44 @@ def test_impossible_choices_are_refused(engine, device, threads, message):
 
 
 @pytest.mark.skipif(
-    "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers(),
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this ONNX Runtime has the CUDA provider",
 )
 @pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
 def test_an_onnxruntime_without_gpu_support_says_what_to_install(engine):
     with pytest.raises(ErfSegError, match="pip install onnxruntime-gpu"):
         create_engine(random_network("dg4_star_light"), SIZE, engine, "cuda")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_precision_on_the_cpu_is_float32(engine):
+    net = random_network("dg4_star_light")
+    for precision in ("auto", "fp32"):
+        assert create_engine(net, SIZE, engine, "cpu", 1, precision).precision == "fp32"
+    with pytest.raises(ErfSegError, match="on cpu has no precision 'fp16'; it has fp32"):
+        create_engine(net, SIZE, engine, "cpu", 1, "fp16")
+    with pytest.raises(ErfSegError, match="no precision 'half'"):
+        create_engine(net, SIZE, engine, "cpu", 1, "half")
+
+
+def test_long_preparations_are_announced(caplog):
+    said = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            if "so far" in record.getMessage():
+                said.set()
+
+    listener = Listener()
+    logger = logging.getLogger("erf_seg_core.inference.waiting")
+    logger.addHandler(listener)
+    try:
+        with say_while_waiting("compiling", every_s=0.01):
+            assert said.wait(30)
+    finally:
+        logger.removeHandler(listener)
+    assert caplog.messages[0] == "compiling"
+    assert caplog.messages[-1].startswith("done after")
 
 
 def test_threads_are_respected():

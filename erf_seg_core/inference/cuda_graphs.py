@@ -28,9 +28,8 @@ class FrameGraphs:
 
     def __init__(self, frame: Frame, device: torch.device, exact: bool) -> None:
         """`exact` keeps float32 convolutions from computing in TF32."""
-        self._frame = frame
+        self._frame = _with_cudnn_settings(frame, exact)
         self._device = device
-        self._exact = exact
         self._stream = torch.cuda.Stream(device)
         # Sharing is safe: frames run one after the other, and each graph copies its results out.
         self._pool = torch.cuda.graph_pool_handle()
@@ -39,15 +38,12 @@ class FrameGraphs:
         self._stream.wait_stream(torch.cuda.current_stream(device))
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `Engine.run`; the first run of a shape takes a second or so."""
+        """See `Engine.run`; the first run of a shape prepares its graph, which takes a while."""
         key = (images.shape, confidence)
         with (
             torch.inference_mode(),
             torch.cuda.device(self._device),
             torch.cuda.stream(self._stream),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=True, deterministic=False, allow_tf32=not self._exact
-            ),
         ):
             if key not in self._runners:
                 while len(self._runners) >= MAX_GRAPHS:
@@ -76,6 +72,18 @@ class FrameGraphs:
                 error,
             )
         return runner
+
+
+def _with_cudnn_settings(frame: Frame, exact: bool) -> Frame:
+    """Let cuDNN time its algorithms, without changing what the rest of the process has set."""
+
+    def run(pixels: Tensor, confidence: bool) -> Sequence[Tensor]:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=True, deterministic=False, allow_tf32=not exact
+        ):
+            return frame(pixels, confidence)
+
+    return run
 
 
 class _Runner:

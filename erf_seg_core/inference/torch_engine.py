@@ -55,6 +55,8 @@ class TorchEngine:
         program = lower(net, scale=1.0 if self._half else 1 / 255)
         self._program = _move(program, device, self._dtype)
         self._last_uses = program.last_uses()
+        head = self._program.head
+        self._head_matrix = head.matrix() if isinstance(head, SubpixelHead) else None
         self._graphs = None if self._on_cpu else FrameGraphs(self._frame, device, not self._half)
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -71,7 +73,7 @@ class TorchEngine:
 
     def close(self) -> None:
         """Free the weights."""
-        del self._program
+        del self._program, self._head_matrix
         if self._graphs is not None:
             self._graphs.close()
 
@@ -124,7 +126,7 @@ class TorchEngine:
         self, head: SubpixelHead, features: Tensor, confidence: bool
     ) -> list[Tensor]:
         """Matrix product, then the first largest logit, tile by tile of rows."""
-        matrix, bias = head.matrix()
+        matrix, bias = self._head_matrix
         n, inputs, height, width = features.shape
         rows = features.permute(0, 2, 3, 1).reshape(n * height, width, inputs)
         tile = TILE_LOGITS // (matrix.shape[1] * width) if self._on_cpu else n * height
@@ -147,9 +149,10 @@ def _move(program: Program, device: torch.device, dtype: torch.dtype) -> Program
             weight = step.weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
             return replace(step, weight=weight, bias=step.bias.to(device, dtype))
         if isinstance(step, Upsample):
-            return replace(
-                step, weight=step.weight.to(device, dtype), bias=step.bias.to(device, dtype)
-            )
+            weight, bias = step.weight.to(device, dtype), step.bias.to(device, dtype)
+            if weight.shape[2] == 1:  # is used with the outputs first, see `_upsample`
+                weight = weight.transpose(0, 1).contiguous().transpose(0, 1)
+            return replace(step, weight=weight, bias=bias)
         return replace(step, order=step.order.to(device)) if isinstance(step, Shuffle) else step
 
     head: SubpixelHead | BilinearHead = program.head
