@@ -42,7 +42,7 @@ setup(
         (f"share/{name}/config/class_maps", files("config/class_maps/*")),
     ],
     # The ROS packages are absent on purpose: they come from package.xml (rosdep) on a robot and
-    # from requirements/ros.txt (wheels) in the .venv. Versions are pinned in requirements/.
+    # from requirements/ros_*.txt (wheels) in the .venv. Versions are pinned in requirements/.
     install_requires=[
         "torch",
         "numpy",

@@ -3,7 +3,8 @@
 
 Uses the standard library alone. Run again, it returns at once as long as nothing it installed
 from has changed; an interrupted run is completed by the next one. `ERF_SEG_TORCH=cpu` (or `gpu`)
-overrides the choice of torch.
+overrides the choice of torch; `ERF_SEG_ROS_DISTRO=jazzy` takes that distribution's wheels, into
+`.venv-jazzy`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+DEFAULT_DISTRO = "kilted"
+# Not ROS_DISTRO: a sourced ROS 2 sets that, and its own packages are not ours.
+ROS_DISTRO = os.environ.get("ERF_SEG_ROS_DISTRO") or DEFAULT_DISTRO
+VENV = ROOT / (".venv" if ROS_DISTRO == DEFAULT_DISTRO else f".venv-{ROS_DISTRO}")
 VENV_PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "erf_seg_bootstrap.json"
 REQUIREMENTS = ROOT / "requirements"
@@ -84,6 +88,11 @@ def main() -> int:
 
 
 def check_machine() -> None:
+    if ROS_DISTRO not in known_distros():
+        raise BootstrapError(
+            f"there are no wheels of ROS 2 {ROS_DISTRO}: ROS_DISTRO may be "
+            f"{' or '.join(known_distros())}"
+        )
     version = sys.version_info[:2]
     if version < OLDEST_PYTHON:
         raise BootstrapError(
@@ -100,6 +109,10 @@ def check_machine() -> None:
             f"the ROS 2 wheels are for Linux on x86-64, this is {sys.platform} on "
             f"{platform.machine()}: install ROS 2 and follow README.md, 'On a robot'"
         )
+
+
+def known_distros() -> list[str]:
+    return sorted(file.stem.removeprefix("ros_") for file in REQUIREMENTS.glob("ros_*.txt"))
 
 
 def bootstrap() -> None:
@@ -120,10 +133,12 @@ def bootstrap() -> None:
     say("4/4 erf_seg itself")
     pip("install", "--no-deps", "--no-build-isolation", "--quiet", "--editable", str(ROOT))
     if not (VENV / "bin" / "erf_seg").exists():
-        raise BootstrapError("pip did not make .venv/bin/erf_seg: remove .venv and run this again")
+        raise BootstrapError(
+            f"pip did not make {VENV.name}/bin/erf_seg: remove {VENV.name} and run this again"
+        )
     say(run_output(VENV_PYTHON, "-c", TORCH_REPORT))
     STAMP.write_text(json.dumps(wanted))
-    say(f".venv is ready after {time.monotonic() - started:.0f} s; the next use starts at once")
+    say(f"{VENV.name} is ready after {time.monotonic() - started:.0f} s; the next use starts at once")
 
 
 def install_environment(accelerator: Accelerator) -> None:
@@ -133,7 +148,7 @@ def install_environment(accelerator: Accelerator) -> None:
     remove_other_builds(accelerator)
     extra_index = cpu_index_options() if accelerator.kind == "cpu" else []
     pip("install", *extra_index, "--requirement", str(REQUIREMENTS / f"{accelerator.kind}.txt"))
-    say("3/4 the other packages, ROS 2 among them")
+    say(f"3/4 the other packages, ROS 2 {ROS_DISTRO.title()} among them")
     everything = [o for file in environment_inputs(accelerator) for o in ("--requirement", file)]
     pip("install", *everything)
 
@@ -155,7 +170,7 @@ def choose_accelerator() -> Accelerator:
 
 
 def environment_inputs(accelerator: Accelerator) -> list[Path]:
-    names = (accelerator.kind, "runtime", "ros", "dev")
+    names = (accelerator.kind, "runtime", f"ros_{ROS_DISTRO}", "dev")
     return [REQUIREMENTS / f"{name}.txt" for name in names]
 
 

@@ -195,11 +195,18 @@ def test_setup_py_declares_every_library_that_is_imported():
     assert missing == {}
 
 
-def test_every_requirement_is_pinned_once():
-    pinned = pins("cpu", "runtime", "ros", "dev")
+@pytest.mark.parametrize("distro", ["kilted", "jazzy"])
+def test_every_requirement_is_pinned_once(distro):
+    pinned = pins("cpu", "runtime", f"ros_{distro}", "dev")
     assert declared_by_setup_py() <= {name for name, _, _ in pinned}
     keys = [(name, marker) for name, _, marker in pinned]
     assert len(keys) == len(set(keys))
+
+
+def test_distributions_differ_in_versions_alone():
+    kilted, jazzy = ({name: v for name, v, _ in pins(f"ros_{d}")} for d in ("kilted", "jazzy"))
+    assert kilted.keys() == jazzy.keys()
+    assert all(kilted[name] != version for name, version in jazzy.items())
 
 
 def test_gpu_differs_from_cpu_in_the_build_of_torch_alone():
