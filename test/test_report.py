@@ -146,7 +146,7 @@ def test_histogram_holds_every_frame_whatever_the_range(values):
     longest = figures.longest_shown_ms([spread])
     svg = figures.latency_histogram(values, spread, longest)
     assert f"over {len(values)} frames" in svg
-    assert svg.count('class="bar"') >= 1
+    assert svg.count('class="fill-model0"') >= 1
     assert "nan" not in svg
 
 

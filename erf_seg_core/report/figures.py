@@ -64,10 +64,13 @@ def parts_bar(latencies: Mapping[str, Distribution], longest_ms: float | None = 
     )
 
 
-def latency_histogram(values: Sequence[float], spread: Distribution, longest_ms: float) -> Markup:
+def latency_histogram(
+    values: Sequence[float], spread: Distribution, longest_ms: float, css: str = "model0"
+) -> Markup:
     """How many frames took how long, up to `longest_ms`; the last bar holds all that took longer.
 
-    `longest_ms` is common to the histograms of several models, so that they compare.
+    `longest_ms` is common to the histograms of several models, so that they compare; `css` names
+    the colour.
     """
     axis = Axis(0.0, longest_ms, LEFT, WIDTH - RIGHT)
     step = axis.top / _HISTOGRAM_BINS
@@ -82,7 +85,7 @@ def latency_histogram(values: Sequence[float], spread: Distribution, longest_ms:
         if count:
             left, right = axis(i * step), axis((i + 1) * step)
             body.append(
-                f'<rect class="bar" x="{left + 0.5:.1f}" width="{right - left - 1:.1f}" '
+                f'<rect class="fill-{css}" x="{left + 0.5:.1f}" width="{right - left - 1:.1f}" '
                 f'y="{rise(count):.1f}" height="{rise(0) - rise(count):.1f}"/>'
             )
     apart = axis(spread.p95) - axis(spread.median) > 90

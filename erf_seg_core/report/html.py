@@ -105,7 +105,10 @@ def _time_figures(
         "parts": {name: figures.parts_bar(named, widest) for name, named in parts.items()},
         "histograms": {
             m.result.name: figures.latency_histogram(
-                _times(m, contents.latency), m.latency_ms[contents.latency], longest
+                _times(m, contents.latency),
+                m.latency_ms[contents.latency],
+                longest,
+                entries[m.result.name].css,
             )
             for m in timed
         },
