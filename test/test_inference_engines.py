@@ -18,6 +18,7 @@ from erf_seg_core.inference import (
     onnx_heads,
     torch_engine,
 )
+from erf_seg_core.inference import engine as engine_module
 from erf_seg_core.inference.waiting import say_while_waiting
 
 ENGINES = ["torch", "onnxruntime"]
@@ -179,6 +180,19 @@ def test_auto_takes_onnxruntime_on_the_cpu_and_says_so(caplog):
         runner = create_engine(random_network("dg4_star_light"), SIZE, "auto", "cpu", 1)
     assert (runner.name, runner.device) == ("onnxruntime", "cpu")
     assert "engine onnxruntime on cpu, 1 threads, fp32" in caplog.text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch can use a GPU here")
+def test_a_gpu_that_stays_unused_is_reported(monkeypatch, tmp_path, caplog):
+    net = random_network("dg4_star_light")
+    monkeypatch.setattr(engine_module, "GPU_DEVICE_FILES", (tmp_path / "nvidia0",))
+    create_engine(net, SIZE, threads=1)
+    assert "GPU" not in caplog.text
+    (tmp_path / "nvidia0").touch()
+    create_engine(net, SIZE, device="cpu", threads=1)  # as asked for
+    assert "GPU" not in caplog.text
+    assert create_engine(net, SIZE, threads=1).device == "cpu"
+    assert "there is an NVIDIA GPU, but this PyTorch " in caplog.text
 
 
 @pytest.fixture
