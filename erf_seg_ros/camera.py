@@ -97,7 +97,8 @@ class Camera:
 
     def incompatible_publishers(self) -> list[str]:
         """One sentence for each publisher of images that cannot be heard."""
-        return self._input.incompatible_publishers() if self._input is not None else []
+        source = self._input  # asked by another thread than the one that closes it
+        return source.incompatible_publishers() if source is not None else []
 
     def wants_confidence(self) -> bool:
         """Whether anybody listens to `~/confidence`."""

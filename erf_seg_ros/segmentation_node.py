@@ -32,6 +32,7 @@ from erf_seg_core.errors import in_words
 from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
 from .lifecycle import SteadyLifecycleNode
+from .nav2_bond import Nav2Bond
 from .network_host import NetworkHost, Options
 from .node_diagnostics import NodeDiagnostics
 from .parameters import (
@@ -77,6 +78,7 @@ class SegmentationNode(SteadyLifecycleNode):
         self._stop = stop
         self._pipeline: Pipeline | None = None
         self._settings: Settings | None = None
+        self._bond: Nav2Bond | None = None
         self._failure = ""
         self._finalized = False
         declare_parameters(self)
@@ -146,12 +148,14 @@ class SegmentationNode(SteadyLifecycleNode):
             return self._fail("cannot activate", error)
         self._failure = ""
         self._diagnostics.watch(self._pipeline.cameras)
+        self._bond = Nav2Bond(self, self._settings.bond_heartbeat_period)
         topics = ", ".join(camera.topic for camera in self._pipeline.cameras)
         self.get_logger().info(f"active, labelling {topics}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the frame in hand."""
+        self._end_bond()
         self._pipeline.stop()
         return TransitionCallbackReturn.SUCCESS
 
@@ -173,6 +177,7 @@ class SegmentationNode(SteadyLifecycleNode):
 
     def finish(self) -> None:
         """Stop before the process ends, but wait only so long for the frame in the network."""
+        self._end_bond()
         if self._pipeline is not None:
             self._pipeline.stop(timeout=GOODBYE_S)
 
@@ -209,7 +214,13 @@ class SegmentationNode(SteadyLifecycleNode):
             raise
         return segmenter
 
+    def _end_bond(self) -> None:
+        if self._bond is not None:
+            self._bond.end()
+        self._bond = None
+
     def _release(self) -> None:
+        self._end_bond()
         if self._pipeline is not None:
             self._pipeline.stop()
             self._pipeline.destroy()
