@@ -7,12 +7,16 @@ process that publishes the images, before it starts. Other middlewares ignore it
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 from erf_seg_core.errors import ErfSegError
 
 VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-_HUMBLE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"  # its name then; newer Fast DDS warns about it
+# Its name in Fast DDS 2, which knows no other; Fast DDS 3 warns about it.
+_OLD_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+_FAST_DDS_2 = ("humble", "iron", "jazzy")
+_RCLPY_WITH_FAST_DDS_3 = 9  # Kilted's
 _FILE = Path("config") / "fastdds_large_images.xml"
 
 
@@ -30,11 +34,20 @@ def path() -> Path:
 
 def variable() -> str:
     """Return the name of the environment variable that this ROS distribution's Fast DDS reads."""
-    return _HUMBLE_VARIABLE if os.environ.get("ROS_DISTRO") == "humble" else VARIABLE
+    return _OLD_VARIABLE if _has_fast_dds_2() else VARIABLE
 
 
 def environment() -> dict[str, str]:
     """Variables to add for a process that sends images; empty if the user chose a profile."""
-    if VARIABLE in os.environ or _HUMBLE_VARIABLE in os.environ:
+    if VARIABLE in os.environ or _OLD_VARIABLE in os.environ:
         return {}
     return {variable(): str(path())}
+
+
+def _has_fast_dds_2() -> bool:
+    if distribution := os.environ.get("ROS_DISTRO"):
+        return distribution in _FAST_DDS_2
+    try:  # nothing is sourced: ROS comes from wheels
+        return int(metadata.version("ros-rclpy").partition(".")[0]) < _RCLPY_WITH_FAST_DDS_3
+    except metadata.PackageNotFoundError:
+        return False

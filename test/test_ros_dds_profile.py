@@ -25,11 +25,18 @@ def test_profile_is_the_default_and_holds_large_images():
 
 @pytest.mark.parametrize(
     ("distribution", "variable"),
-    [("kilted", VARIABLES[0]), ("jazzy", VARIABLES[0]), ("humble", VARIABLES[1])],
+    [("kilted", VARIABLES[0]), ("jazzy", VARIABLES[1]), ("humble", VARIABLES[1])],
 )
 def test_environment_names_the_profile(monkeypatch, distribution, variable):
     monkeypatch.setenv("ROS_DISTRO", distribution)
     assert dds_profile.environment() == {variable: str(dds_profile.path())}
+
+
+def test_without_a_sourced_ros_the_wheels_tell(monkeypatch):
+    assert str(dds_profile.path()) in dds_profile.environment().values()
+    for version, variable in (("7.1.6", VARIABLES[1]), ("9.1.2", VARIABLES[0])):
+        monkeypatch.setattr(dds_profile.metadata, "version", lambda name, version=version: version)
+        assert dds_profile.variable() == variable
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
