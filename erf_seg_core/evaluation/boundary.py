@@ -26,7 +26,8 @@ class BoundaryScore:
 
     `counts` is int64 C×4: predicted outline pixels, those of them with true outline of the class
     within the tolerance, true outline pixels, those of them with predicted outline within it.
-    Counts are summed over frames, as for the IoU; sums of two parts of a drive may be added.
+    Counts are summed over frames, as for the IoU (Csurka et al. average frames; `update` gives what
+    they average); sums of two parts of a drive may be added.
 
     Where truth is void nobody knows the outline: edges between a class and void are no outline,
     and predicted outline within the tolerance of void is neither right nor wrong.
