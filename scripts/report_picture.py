@@ -1,4 +1,4 @@
-"""The README's picture of a report: its main sections, as a browser shows them, as one JPEG.
+"""The README's picture of a report: some of its sections, as a browser shows them, as one JPEG.
 
     erf_seg bag make --synthetic --seed 11 --frames 75 --output drive
     erf_seg bag evaluate drive --models dg4,dg4_star_light --annotate none --output drive_out
@@ -21,12 +21,15 @@ SIZE = (1100, 2400)
 """Width and height of the browser window; what stays empty below the page is cut off."""
 
 ONLY = """<style>
-body { padding-bottom: 1rem; } h2 { margin-top: 1.5rem; } section > p.quiet { display: none; }
-section:nth-of-type(2) h3 ~ h3, section:nth-of-type(2) h3 ~ h3 ~ *,
-section:nth-of-type(3), section:nth-of-type(n + 5),
+body { padding-bottom: 1rem; } h2 { margin-top: 1.5rem; } section > p, header p { display: none; }
+section:nth-of-type(2) h3 ~ h3 ~ h3, section:nth-of-type(2) h3 ~ h3 ~ h3 ~ *,
+section:nth-of-type(1), section:nth-of-type(3), section:nth-of-type(n + 5),
 section:nth-of-type(4) figure ~ * { display: none; }
 </style></head>"""
-"""Models, IoU by class, one strip of pictures; see `templates/report.html.j2`."""
+"""IoU by class and over the drive, one strip: what is the same on every machine, at any load.
+
+The sections are those of `templates/report.html.j2`.
+"""
 
 
 def main() -> None:
