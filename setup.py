@@ -58,7 +58,7 @@ setup(
         "jinja2",
         "psutil",
     ],
-    extras_require={"test": ["pytest", "pytest-timeout"]},
+    extras_require={"test": ["pytest", "pytest-timeout"], "cluster": ["distributed"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

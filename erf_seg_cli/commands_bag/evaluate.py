@@ -82,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="do the bags on a Dask cluster (tcp://HOST:8786, or local) with the same paths",
     )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="play the bags over DDS to the node instead, one model after the other; needs ROS 2",
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="playing speed of a live run")
     parser.add_argument("--json", action="store_true", help="print summary.json's content")
 
 
@@ -90,12 +96,24 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.bags.find import find_bags
     from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 
-    options = _options(args)
-    parallel = Parallel(args.workers, args.cluster)
-    with _Progress() as progress:
-        evaluation = evaluate_bags(find_bags(args.bags), options, args.output, parallel, progress)
+    options, bags = _options(args), find_bags(args.bags)
+    if args.live:
+        evaluation = _run_live(args, options, bags)
+    else:
+        parallel = Parallel(args.workers, args.cluster)
+        with _Progress() as progress:
+            evaluation = evaluate_bags(bags, options, args.output, parallel, progress)
     print(json.dumps(evaluation.summary) if args.json else evaluation.table)
     return _exit_status(evaluation)
+
+
+def _run_live(args: argparse.Namespace, options: EvaluationOptions, bags: list[Path]) -> Evaluation:
+    from erf_seg_cli.replaying import ProgressBars
+    from erf_seg_ros.replay.live_evaluation import evaluate_live
+    from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
+
+    with sigterm_as_ctrl_c(), ProgressBars() as bars:
+        return evaluate_live(bags, options, args.output, args.rate, bars)
 
 
 def _options(args: argparse.Namespace) -> EvaluationOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from ..report.measures import measures
 from .bag_evaluation import BagTask
 from .bag_result import BagResult, fingerprint_of
 from .cluster import run_on_cluster
-from .merge import report_contents, write_frames_csv
+from .merge import LiveFates, report_contents, write_frames_csv
 from .options import EvaluationOptions, model_folders
 from .summary import summary_of, table_of
 from .work import Done, Work
@@ -90,7 +90,7 @@ def evaluate_bags(
     """
     if parallel.workers is not None and parallel.workers < 1:
         raise ErfSegError(f"{parallel.workers} workers can do nothing: give at least 1")
-    with _disk_trouble_explained(output):
+    with disk_trouble_explained(output):
         output.mkdir(parents=True, exist_ok=True)
         problems: list[str] = []
         works = _prepare(bags, options, output, problems, listener)
@@ -109,7 +109,7 @@ def evaluate_bags(
             results, options, _why_partial(results, works, interrupted), problems,
             {"bags at a time": _in_words(works, parallel)},
         )  # fmt: skip
-        return _write(output, contents, results, interrupted)
+        return write_results(output, contents, results, interrupted)
 
 
 def _prepare(
@@ -160,10 +160,11 @@ def _run_missing(
         work.progress_file.unlink(missing_ok=True)
         work.stop_file.unlink(missing_ok=True)
     try:
-        for done in _run(missing, parallel, listener.progress):
-            if done.failure and not done.interrupted:
-                problems.append(f"{done.work.task.bag}: {done.failure}")
-                listener.problem(problems[-1])
+        with closing(_run(missing, parallel, listener.progress)) as running:
+            for done in running:
+                if done.failure and not done.interrupted:
+                    problems.append(f"{done.work.task.bag}: {done.failure}")
+                    listener.problem(problems[-1])
     except KeyboardInterrupt:
         return True
     return False
@@ -222,20 +223,25 @@ def _in_words(works: Sequence[Work], parallel: Parallel) -> str:
     return f"{_workers(works, parallel)}{where}"
 
 
-def _write(
-    output: Path, contents: ReportContents, results: Sequence[BagResult], interrupted: bool
+def write_results(
+    output: Path,
+    contents: ReportContents,
+    results: Sequence[BagResult],
+    interrupted: bool,
+    live: LiveFates | None = None,
 ) -> Evaluation:
-    """Write all files of the result folder but the annotated bags, which are there already."""
+    """Write all files of the result folder but the bags, which are there already."""
     files = {"report": "report.html", "summary": "summary.json", "frames": "frames.csv"}
     for model in contents.models:
         folder = output / model.name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         model.scores.save(folder / FILE_NAME)
         files[f"scores of {model.name}"] = f"{model.name}/{FILE_NAME}"
-        if (folder / "annotated").is_dir():
-            files[f"annotated bag of {model.name}"] = f"{model.name}/annotated"
+        for name, bag in (("annotated bag", "annotated"), ("recorded labels", "live")):
+            if (folder / bag).is_dir():
+                files[f"{name} of {model.name}"] = f"{model.name}/{bag}"
     contents = replace(contents, files={name: str(output / file) for name, file in files.items()})
-    write_frames_csv(output / files["frames"], results)
+    write_frames_csv(output / files["frames"], results, live)
     found = measures(contents.models)
     summary = summary_of(contents, found, results)
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
@@ -245,7 +251,8 @@ def _write(
 
 
 @contextmanager
-def _disk_trouble_explained(output: Path) -> Iterator[None]:
+def disk_trouble_explained(output: Path) -> Iterator[None]:
+    """Turn an `OSError` of the result folder into a sentence for the user."""
     try:
         yield
     except OSError as error:

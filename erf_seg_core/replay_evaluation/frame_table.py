@@ -32,7 +32,8 @@ class FrameTable:
     @property
     def latency_ms(self) -> np.ndarray:
         """The time that the report calls a frame's: from stamp to label live, else the total."""
-        return self.times_ms.get("end_to_end", self.times_ms.get("total", np.zeros(0)))
+        unknown = np.full(len(self), np.nan)
+        return self.times_ms.get("end_to_end", self.times_ms.get("total", unknown))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Arrays for a file; `from_arrays` takes them back."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..evaluation.frame_scores import FrameScores
 from ..evaluation.over_time import frame_miou
 from ..machine import machine_facts
 from ..report.contents import ModelResult, ReportContents
-from ..report.frames import NS_PER_S, Fate, FrameOutcome
+from ..report.frames import NS_PER_S, Fate, FrameOutcome, FrameTotals
 from ..report.pictures import Strip, spread
 from .bag_evaluation import SHOWN
 from .bag_result import BagResult
@@ -29,25 +30,37 @@ from .newest_first import would_be_dropped
 from .options import EvaluationOptions, model_folders
 
 
+@dataclass(frozen=True)
+class LiveFates:
+    """What became of the frames of a live run, by model: every frame played, and the sums."""
+
+    played_at: float
+    frames: Mapping[str, Sequence[FrameOutcome]]
+    totals: Mapping[str, FrameTotals]
+
+
 def report_contents(
     results: Sequence[BagResult],
     options: EvaluationOptions,
     partial: str,
     problems: Sequence[str],
     environment: Mapping[str, str],
+    live: LiveFates | None = None,
 ) -> ReportContents:
     """The whole evaluation; `partial` and `problems` say what is missing from it."""
     models = []
     for model, name in model_folders(options.models).items():
         info, _ = load_checkpoint(find_checkpoint(model))
-        models.append(_model_result(name, info, results))
+        result = _model_result(name, info, results)
+        models.append(result if live is None else _with_fates(result, live))
     notes = {result.facts[m.name].not_scored for result in results for m in models} - {""}
     return ReportContents(
         bags=[result.path for result in results],
         image_topic=", ".join(dict.fromkeys(result.image_topic for result in results)),
         image_size=results[0].image_size,
         rate_hz=_rate_hz(results),
-        live=False,
+        live=live is not None,
+        played_at=1.0 if live is None else live.played_at,
         models=models,
         truth=_truth_in_words(options),
         scores_note="; ".join(f"Not scored: {note}." for note in sorted(notes)),
@@ -78,26 +91,33 @@ def frame_scores(
     )
 
 
-def write_frames_csv(path: Path, results: Sequence[BagResult]) -> None:
+def write_frames_csv(
+    path: Path, results: Sequence[BagResult], live: LiveFates | None = None
+) -> None:
     """One row for each bag, frame and model; empty where there is nothing to say."""
     times = list(
         dict.fromkeys(name for r in results for m in r.models.values() for name in m.table.times_ms)
     )
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        names = ["bag", "frame", "stamp_ns", "model"]
+        names = ["bag", "frame", "stamp_ns", "model", "fate"]
         measured = ["would_drop", "miou", "boundary_f", "flicker"]
         rows.writerow([*names, *(f"{name}_ms" for name in times), *measured])
         for result in results:
             for model in result.models:
                 rows.writerows(_rows_of(result, model, times))
+                for frame in [] if live is None else live.frames[model]:
+                    if frame.bag == result.bag and frame.fate is Fate.MISSING:
+                        rows.writerow([frame.bag, "", frame.stamp_ns, model, frame.fate.value])
 
 
 def _rows_of(result: BagResult, model: str, times: Sequence[str]) -> list[list[object]]:
     table = result.models[model].table
     miou = np.full(len(table), np.nan)
     miou[table.scored] = frame_miou(table.confusion)
-    dropped = would_be_dropped(table.stamps_ns, table.latency_ms)
+    would_drop = [""] * len(table)  # of a live run, nothing is a matter of would
+    if "total" in table.times_ms:
+        would_drop = would_be_dropped(table.stamps_ns, table.latency_ms).astype(int).tolist()
     missing = np.full(len(table), np.nan)
     columns = [table.times_ms.get(name, missing) for name in times]
     return [
@@ -106,8 +126,9 @@ def _rows_of(result: BagResult, model: str, times: Sequence[str]) -> list[list[o
             table.index[i],
             table.stamps_ns[i],
             model,
+            Fate.LABELLED.value,
             *(_text(column[i], 3) for column in columns),
-            int(dropped[i]),
+            would_drop[i],
             *(_text(values[i], 6) for values in (miou, table.boundary, table.flicker)),
         ]
         for i in range(len(table))
@@ -139,6 +160,18 @@ def _model_result(name: str, info: CheckpointInfo, results: Sequence[BagResult])
         frames_per_s=_frames_per_s(name, results),
         would_drop=int(sum(part.sum() for part in drops)),
         worst=_worst(name, results),
+    )
+
+
+def _with_fates(result: ModelResult, live: LiveFates) -> ModelResult:
+    """A live run has all recorded frames; what it would have dropped, it has dropped."""
+    return replace(
+        result,
+        frames=live.frames[result.name],
+        totals=live.totals[result.name],
+        frames_per_s=None,
+        would_drop=None,
+        calibration=None,  # the node was not asked for confidence, which would slow it down
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report.contents import ReportContents
+from ..report.frames import Fate
 from ..report.measures import Measures
 from .bag_result import BagResult
 
@@ -35,7 +36,8 @@ def summary_of(
 
 def table_of(contents: ReportContents, found: Sequence[Measures]) -> str:
     """For reading in a terminal: one line per model, then where the rest is."""
-    titles = ("model", "frames", "mIoU %", "95 % interval", "ms", "p95", "frames/s", "would drop")
+    drops = "not labelled" if contents.live else "would drop"
+    titles = ("model", "labelled", "mIoU %", "95 % interval", "ms", "p95", "frames/s", drops)
     rows = [titles, *(_row(m, contents.latency) for m in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(titles))]
     lines = [
@@ -69,7 +71,8 @@ def _about(found: Measures) -> dict[str, Any]:
         "model": info.model,
         "class_set": found.result.class_set.name,
         "input_size": list(info.input_size),
-        "frames_labelled": len(found.result.frames),
+        "frames_labelled": _labelled(found),
+        "frames": found.result.totals.to_dict() if found.result.totals else None,
     }
 
 
@@ -79,14 +82,18 @@ def _row(found: Measures, latency: str) -> tuple[str, ...]:
     spread = found.latency_ms.get(latency)
     return (
         result.name,
-        str(len(result.frames)),
+        str(_labelled(found)),
         _number(miou and 100 * miou.value, 2),
         f"{_number(100 * miou.low, 2)} – {_number(100 * miou.high, 2)}" if miou else "–",
         _number(spread and spread.median, 1),
         _number(spread and spread.p95, 1),
         _number(result.frames_per_s, 1),
-        "–" if result.would_drop is None else str(result.would_drop),
+        str(len(result.frames) - _labelled(found) if result.totals else result.would_drop),
     )
+
+
+def _labelled(found: Measures) -> int:
+    return sum(frame.fate is Fate.LABELLED for frame in found.result.frames)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -52,7 +52,7 @@ def run_in_processes(works: Sequence[Work], workers: int, on_frames: OnFrames) -
     left, deaths, finished = list(works), Counter[int](), 0
     while left:
         suspects = [work for work in left if deaths[id(work)] == ATTEMPTS - 1]
-        batch, at_once = (suspects[:1], 1) if suspects else (left, workers)
+        batch, at_once = (suspects[:1], 1) if suspects else (list(left), workers)
         for done in _run_until_death(batch, at_once, lambda n, base=finished: on_frames(base + n)):
             left.remove(done.work)
             finished += done.work.frames

@@ -15,6 +15,7 @@ _HISTOGRAM_BINS = 40
 FATES: dict[str, str] = {
     "labelled": "labelled",
     "dropped": "dropped for a newer frame",
+    "too_old": "too old on arrival",
     "malformed": "malformed",
     "failed": "failed in the network",
     "unfinished": "in the node when it stopped",

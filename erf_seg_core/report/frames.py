@@ -42,9 +42,9 @@ class FrameOutcome:
 class FrameTotals:
     """Where the frames of a replay went. The others add up to `recorded`.
 
-    `labelled` came back and was recorded. In the node: `dropped` for a newer frame, `malformed`,
-    `failed` in the network, `unfinished` when it was stopped. On the way: `lost_to_node` and
-    `lost_from_node`, images and labels that DDS did not deliver.
+    `labelled` came back and was recorded. In the node: `dropped` for a newer frame, `too_old` on
+    arrival, `malformed`, `failed` in the network, `unfinished` when it was stopped. On the way:
+    `lost_to_node` and `lost_from_node`, images and labels that DDS did not deliver.
     """
 
     recorded: int
@@ -55,10 +55,16 @@ class FrameTotals:
     unfinished: int = 0
     lost_to_node: int = 0
     lost_from_node: int = 0
+    too_old: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Plain data."""
         return asdict(self)
+
+    def __add__(self, other: FrameTotals) -> FrameTotals:
+        """Sums of two runs."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return FrameTotals(**{name: count + theirs[name] for name, count in mine.items()})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .live_options import DIAGNOSTICS_TOPIC, LABEL_TOPIC, TIMING_TOPIC
 from .played_frames import PlayedFrame, read_played_frames
 from .stamps import read_stamp_ns
 
-_COUNTERS = ("received", "labelled", "dropped", "malformed", "failed")
+_COUNTERS = ("received", "labelled", "dropped", "malformed", "failed", "too_old")
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,14 @@ def totals(recorded: int, labelled: int, counts: Mapping[str, int]) -> FrameTota
     """Sums of a run; without the node's counts, whatever has no label counts as unfinished."""
     if not counts:
         return FrameTotals(recorded, labelled, unfinished=recorded - labelled)
-    in_node = sum(counts[name] for name in ("labelled", "dropped", "malformed", "failed"))
+    in_node = sum(counts[name] for name in _COUNTERS[1:])
     return FrameTotals(
         recorded=recorded,
         labelled=labelled,
         dropped=counts["dropped"],
         malformed=counts["malformed"],
         failed=counts["failed"],
+        too_old=counts["too_old"],
         unfinished=counts["received"] - in_node,
         lost_to_node=recorded - counts["received"],
         lost_from_node=counts["labelled"] - labelled,

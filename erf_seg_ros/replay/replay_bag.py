@@ -39,12 +39,13 @@ def replay_bag(
         played_at=options.rate,
         lateness_ms=recording.lateness_ms,
         interrupted=recording.interrupted,
-        environment=_ros_facts(),
+        environment=ros_facts(),
     )
     return report_replay(replay, options.output, truth, video, listener.progress)
 
 
-def _ros_facts() -> dict[str, str]:
+def ros_facts() -> dict[str, str]:
+    """Distribution and middleware, for reports."""
     distribution = os.environ.get("ROS_DISTRO", "")
     if not distribution:
         try:
