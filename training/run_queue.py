@@ -16,9 +16,10 @@ import fcntl
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,20 +120,38 @@ def table(queue: list[Run]) -> str:
     finished = [json.loads(r.result_file.read_text()) for r in queue if r.result_file.exists()]
     if not finished:
         return "no run of this queue is done yet"
-    sets = list(finished[0]["miou"])
-    lines = [
-        "| run | seeds | " + " | ".join(f"{s}, mIoU %" for s in sets) + " | loss | CPU minutes |"
-    ]
-    lines.append("|---|---|" + "---|" * (len(sets) + 2))
+    scores = _score_columns(finished[0])
+    lines = [f"| run | seeds | {' | '.join(scores)} | loss | CPU minutes |"]
+    lines.append("|---|---|" + "---|" * (len(scores) + 2))
     for name in dict.fromkeys(run.name for run in queue):
         results = [r for r in finished if r["name"] == name]
         if results:
-            scores = [_spread([100 * r["miou"][s] for r in results], 1) for s in sets]
+            means = [_spread([100 * score(r) for r in results], 1) for score in scores.values()]
             loss = _spread([r["training"]["final_loss"] for r in results], 3)
             minutes = f"{statistics.mean(r['training']['cpu_minutes'] for r in results):.0f}"
-            cells = [name, str(len(results)), *scores, loss, minutes]
+            cells = [name, str(len(results)), *means, loss, minutes]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _score_columns(result: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], float]]:
+    """Heading and mIoU of each validation set; before it the encoder's, if it had a stage."""
+    columns: dict[str, Callable[[dict[str, Any]], float]] = {}
+    first = [row for row in result["curve"] if row["stage"] == 0][-1]
+    last = result["curve"][-1]
+    for name in result["miou"]:
+        if f"miou {name}" in first and last["stage"] > 0:
+            columns[f"{name}, encoder alone, mIoU %"] = partial(_after_first_stage, name)
+        columns[f"{name}, mIoU %"] = partial(_at_the_end, name)
+    return columns
+
+
+def _after_first_stage(name: str, result: dict[str, Any]) -> float:
+    return [row for row in result["curve"] if row["stage"] == 0][-1][f"miou {name}"]
+
+
+def _at_the_end(name: str, result: dict[str, Any]) -> float:
+    return result["miou"][name]
 
 
 def draw_curves(queue: list[Run], path: Path) -> None:
