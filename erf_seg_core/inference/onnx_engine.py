@@ -8,6 +8,7 @@ import torch
 
 from ..errors import ErfSegError
 from ..models import SegmentationNetwork
+from .calibration import Calibration
 from .onnx_graph import IMAGE_NAME, GraphOptions, Output, build_graph, lower_for
 from .onnx_providers import providers_for
 from .waiting import say_while_waiting
@@ -24,6 +25,7 @@ class OnnxEngine:
         threads: int,
         tensorrt: bool = False,
         precision: str = "fp32",
+        calibration: Calibration | None = None,
     ) -> None:
         """Build the graph for labels; the one with confidence is built when first asked for.
 
@@ -32,6 +34,7 @@ class OnnxEngine:
         self.name = "tensorrt" if tensorrt else "onnxruntime"
         self.device = str(device)
         self.precision = precision
+        self._calibration = calibration  # of the activations; there is one for "int8" only
         self._input_size = input_size
         self._form = "cpu" if device.type == "cpu" else "plain"
         # TensorRT is given float32 and leave to compute in float16 where it thinks fit.
@@ -66,7 +69,12 @@ class OnnxEngine:
         return self._sessions[output, batch]
 
     def _create_session(self, output: Output, batch: int | None) -> onnxruntime.InferenceSession:
-        model = build_graph(self._program, self._graph_options(output, batch)).SerializeToString()
+        graph = build_graph(self._program, self._graph_options(output, batch))
+        if self._calibration is not None:
+            from .quantization import quantized  # half a second that float32 need not pay
+
+            graph = quantized(graph, self._calibration)
+        model = graph.SerializeToString()
         if self.name == "tensorrt":
             with say_while_waiting(
                 "TensorRT prepares the network; the first time it compiles it, which takes minutes"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import torch
 
 from ..errors import ErfSegError
+from .user_cache import user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,8 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
     cuda: Provider = (_CUDA, {"device_id": device.index})
     if not tensorrt:
         return [cuda, (_CPU, {})]
-    cache = _cache_folder()
+    cache = user_cache("tensorrt")
+    cache.mkdir(parents=True, exist_ok=True)
     logger.info("compiled TensorRT engines are kept in %s", cache)
     options = {
         "device_id": device.index,
@@ -49,11 +49,3 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
         "trt_timing_cache_path": str(cache),
     }
     return [(_TENSORRT, options), cuda, (_CPU, {})]
-
-
-def _cache_folder() -> Path:
-    """Folder for compiled engines, as the XDG base directory specification has it."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "erf_seg" / "tensorrt"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -1,0 +1,129 @@
+"""`erf_seg quantize`: calibrate a network for INT8 on the CPU, and say what that is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erf_seg_cli.labelled_data import add_data_arguments, data_source
+from erf_seg_core.errors import ErfSegError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from erf_seg_core.benchmark import Benchmark
+    from erf_seg_core.checkpoint import CheckpointInfo
+
+HELP = "calibrate a model for INT8 on the CPU with your pictures; compare its speed and mIoU"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", help="checkpoint file or name of a shipped model")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of pictures like those it is to label"
+    )
+    parser.add_argument("--most", type=int, default=32, help="pictures to use, evenly spread")
+    parser.add_argument(
+        "--input-size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="what the network sees (default: the checkpoint's)",
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="timed calls of each precision")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: the physical cores)")
+    add_data_arguments(parser, required=False, purpose="to measure the loss of mIoU on")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, compare, record, print."""
+    from tqdm import tqdm
+
+    from erf_seg_core.benchmark import run_benchmark
+    from erf_seg_core.checkpoint import build_from_checkpoint
+    from erf_seg_core.inference.calibration import record_worth
+    from erf_seg_core.inference.quantization import calibrate
+
+    net, info = build_from_checkpoint(args.model)
+    size = tuple(args.input_size) if args.input_size else info.input_size
+    images = _pictures(args.images, args.most)
+    with tqdm(unit=" steps", mininterval=1) as progress:
+
+        def on_step(what: str = "calibrating") -> None:
+            progress.set_description(what, refresh=False)
+            progress.update()
+
+        calibrate(net, size, images, str(args.images), on_step)
+        benchmark = _comparison(args, info, size, images[0].shape[:2])
+        run_benchmark(benchmark, list(benchmark.rows), on_step)
+    document = _document(benchmark)
+    calibration = record_worth(
+        net, document["miou_loss"], document["speedup"], document["scored_on"]
+    )
+    document["used_by_auto"] = calibration.worth_it
+    print(json.dumps(document) if args.json else _text(benchmark, document))
+    return 0
+
+
+def _pictures(folder: Path, most: int) -> list[np.ndarray]:
+    from erf_seg_core.inference.media import ImageFile, find_media
+
+    files = [medium for medium in find_media([folder]) if isinstance(medium, ImageFile)]
+    if not files or most < 1:
+        raise ErfSegError(f"there is no picture to calibrate with in {folder}")
+    step = max(1, len(files) // most)
+    return [image for file in files[::step][:most] for image in file.frames()]
+
+
+def _comparison(
+    args: argparse.Namespace,
+    info: CheckpointInfo,
+    size: tuple[int, int],
+    image_size: tuple[int, int],
+) -> Benchmark:
+    """Plan both precisions in the same rounds, float32 as the baseline."""
+    from erf_seg_core.benchmark import Baseline, Benchmark, Row, Settings, combinations
+    from erf_seg_core.benchmark.configuration import checked_model
+    from erf_seg_core.inference.engine import default_threads
+
+    threads = [args.threads or default_threads()]
+    baseline = Baseline(checked_model(args.model), "onnxruntime")
+    rows = combinations(
+        *([args.model], ["onnxruntime"], ["fp32", "int8"], [size], ["cpu"], threads),
+        baseline=baseline,
+    )
+    data = data_source(args, info.class_set.name) if args.data else None
+    settings = Settings(image_size, args.rounds, info.num_outputs, memory=False, data=data)
+    return Benchmark(settings, baseline, {row: Row(row) for row in rows})
+
+
+def _document(benchmark: Benchmark) -> dict[str, Any]:
+    from erf_seg_core.benchmark.table import to_dict
+
+    plain, int8 = benchmark.rows.values()
+    if int8.failure or plain.failure:
+        raise ErfSegError(f"INT8 does not run here: {int8.failure or plain.failure}")
+    scored = benchmark.settings.data is not None and int8.accuracy and plain.accuracy
+    return {
+        "miou_loss": plain.accuracy.miou - int8.accuracy.miou if scored else None,
+        "speedup": benchmark.speedup(int8).value,
+        "scored_on": int8.accuracy.on if scored else "",
+        **to_dict(benchmark),
+    }
+
+
+def _text(benchmark: Benchmark, document: dict[str, Any]) -> str:
+    from erf_seg_core.benchmark.table import cells, header, plain_text
+
+    table = plain_text(header(benchmark), [cells(benchmark, row) for row in benchmark.measured()])
+    loss = document["miou_loss"]
+    lost = "not measured: name labelled images with --data" if loss is None else f"{100 * loss:.2f}"
+    use = "uses it" if document["used_by_auto"] else "does not use it"
+    return (
+        f"{table}\nloss of mIoU in points: {lost}\nprecision 'auto' {use}: it must be faster and "
+        "lose less than half a point; --precision int8 always does"
+    )
