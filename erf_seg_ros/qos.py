@@ -91,6 +91,8 @@ def incompatible_publishers(node: Node, subscription: Subscription, kind: str) -
     sentences = []
     for publisher in node.get_publishers_info_by_topic(subscription.topic_name):
         name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
+        if "UNKNOWN" in name:  # as rmw says until it knows, and always of DDS without ROS
+            name = "a node that is not known"
         if publisher.topic_type != kind:
             sentences.append(f"{name} publishes {publisher.topic_type} and not {kind}")
             continue

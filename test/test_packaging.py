@@ -17,6 +17,7 @@ DISTRIBUTION_OF = {"cv2": "opencv-python-headless", "yaml": "PyYAML", "markupsaf
 # Python modules that ship with a ROS 2 installation and are not named like a message package.
 ROS_MODULES = {
     "ament_index_python",
+    "bondpy",
     "cv_bridge",
     "launch",
     "launch_ros",
