@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -95,6 +94,34 @@ def test_labels_of_another_size_are_scored_at_the_truths():
     assert scores.scores().confusion.accuracy() == 1.0
 
 
+def test_flicker_is_counted_between_neighbours_only():
+    scores = RecordedScores(CLASSES)
+    picture = np.zeros((1, 4, 3), np.uint8)
+    one, other = np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8)
+    for index, labels in enumerate((one, other, None, one, one)):
+        scores.add(MatchedFrame(index, picture, labels, None))
+    assert (scores.consistency.changed, scores.consistency.compared) == (1, 8)
+    truth = np.array([[0, 0, 1, 255]], np.uint8)
+    judged = RecordedScores(CLASSES)
+    for index, labels in enumerate((one, other)):
+        judged.add(MatchedFrame(index, picture, labels, truth))
+    assert (judged.consistency.changed, judged.consistency.compared) == (1, 3)
+
+
+def test_scores_of_each_frame_carry_its_time():
+    scores = RecordedScores(CLASSES)
+    assert scores.frame_scores("drive", FRAMES) is None
+    labels = np.array([[0, 1]], np.uint8)
+    for index in (0, 2):
+        stamp_ns = FIRST_NS + index * PERIOD_NS
+        miou = scores.add(MatchedFrame(stamp_ns, np.zeros((1, 2, 3), np.uint8), labels, labels))
+        assert miou == 1.0
+    found = scores.frame_scores("drive", FRAMES)
+    assert found.latency_ms.tolist() == [30.0, 50.0]
+    assert found.confusion.sum() == 4
+    assert found.bag.tolist() == ["drive", "drive"]
+
+
 def test_other_class_sets_are_not_scored_and_the_reason_names_both():
     cityscapes, camvid = load_class_set("cityscapes19"), load_class_set("camvid11")
     assert why_not_comparable(camvid, camvid) == ""
@@ -158,25 +185,6 @@ def test_one_slow_frame_does_not_squeeze_the_others():
     svg = figures.latency_histogram(values, spread, longest)
     assert "1 longer, up to 2000 ms" in svg
     assert figures.longest_shown_ms([Distribution.of([10.0, 20.0])]) == 20.0
-
-
-class Page(HTMLParser):
-    """Text, tags and references of a page."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.text, self.links, self.alts = [], [], [], []
-        self.feed(source)
-
-    def handle_starttag(self, tag, attributes):
-        values = dict(attributes)
-        self.tags.append(tag)
-        self.links += [values[name] for name in ("src", "href") if name in values]
-        if tag == "img":
-            self.alts.append(values.get("alt"))
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def recorded_scores():
