@@ -67,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-memory", action="store_true", help="leave out the peak memory; saves seconds per row"
     )
     parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="instead: the stages of each model in ONNX Runtime on the CPU against the machine's "
+        "peak, at the first of the sizes and threads",
+    )
+    parser.add_argument(
         "--require",
         type=Path,
         metavar="FILE",
@@ -85,7 +91,31 @@ def run(args: argparse.Namespace) -> int:
 
     machine: dict[str, Any] = {**machine_facts(), "load at start": load_at_start()}
     _print_machine(machine, sys.stderr if args.json else sys.stdout)
+    if args.roofline:
+        return _run_roofline(args, machine)
     return _run_comparison(args, machine)
+
+
+def _run_roofline(args: argparse.Namespace, machine: dict[str, Any]) -> int:
+    from erf_seg_core.benchmark.configuration import checked_model
+    from erf_seg_core.benchmark.contenders import common_outputs, load_subject
+    from erf_seg_core.benchmark.roofline import measure_peaks, measure_stages
+    from erf_seg_core.benchmark.roofline_table import roofline_text, roofline_to_dict
+    from erf_seg_core.inference.engine import default_threads
+
+    models = [checked_model(model) for model in args.models]
+    threads, size = (args.threads or [default_threads()])[0], args.sizes[0]
+    outputs = args.outputs or common_outputs(models)
+    peaks = measure_peaks(threads)
+    stages = {
+        model: measure_stages(load_subject(model, outputs, size), size, threads, args.rounds)
+        for model in models
+    }
+    if args.json:
+        print(json.dumps({"machine": machine, **roofline_to_dict(peaks, stages)}))
+    else:
+        print(roofline_text(peaks, stages, threads, size))
+    return 0
 
 
 def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:

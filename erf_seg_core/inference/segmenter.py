@@ -212,7 +212,7 @@ def load_segmenter(
             checkpoint's.
         threads: CPU threads; None for one per physical core.
         class_map: YAML file that renames or merges the classes, see `erf_seg_core.class_map`.
-        precision: "auto" (float16 on a GPU, float32 on the CPU), "fp32" or "fp16".
+        precision: "auto", "fp32", "fp16" (GPUs) or "int8" (CPUs), see `create_engine`.
 
     Raises:
         ErfSegError: unknown model, unreadable checkpoint or class map, bad size, missing engine or
