@@ -56,10 +56,16 @@ class Concat:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Channel shuffle: output channel k is input channel `order[k]`."""
+    """Channel shuffle: interleaves the channels of the groups."""
 
     source: int
-    order: Tensor
+    channels: int
+    groups: int
+
+    @property
+    def order(self) -> Tensor:
+        """Output channel k is input channel `order[k]`."""
+        return torch.arange(self.channels).view(self.groups, -1).t().reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -251,9 +257,7 @@ class _Builder:
         value = self.conv(source, block.dw1, block.bn1, relu=True)
         value = self.conv(value, block.pw1, block.bn2, relu=block.inner_relu)
         if block.shuffle:
-            channels = block.pw1.out_channels
-            order = torch.arange(channels).view(block.groups, -1).t().reshape(-1)
-            value = self.add(Shuffle(value, order))
+            value = self.add(Shuffle(value, block.pw1.out_channels, block.groups))
         value = self.conv(value, block.dw2, block.bn3, relu=True)
         return self.conv(value, block.pw2, block.bn4, relu=True, residual=source)
 

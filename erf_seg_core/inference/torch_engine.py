@@ -108,7 +108,7 @@ class TorchEngine:
         if isinstance(step, MaxPool):
             return _max_pool(x)
         if isinstance(step, Shuffle):
-            return x.index_select(1, step.order)
+            return _shuffle(x, step.groups)
         return _upsample(step, x)
 
     def _classify(self, features: Tensor, confidence: bool) -> list[Tensor]:
@@ -153,7 +153,7 @@ def _move(program: Program, device: torch.device, dtype: torch.dtype) -> Program
             if weight.shape[2] == 1:  # is used with the outputs first, see `_upsample`
                 weight = weight.transpose(0, 1).contiguous().transpose(0, 1)
             return replace(step, weight=weight, bias=bias)
-        return replace(step, order=step.order.to(device)) if isinstance(step, Shuffle) else step
+        return step
 
     head: SubpixelHead | BilinearHead = program.head
     head = replace(head, weight=head.weight.to(device), bias=head.bias.to(device))
@@ -165,6 +165,12 @@ def _max_pool(x: Tensor) -> Tensor:
     top = torch.maximum(x[:, :, ::2, ::2], x[:, :, ::2, 1::2])
     bottom = torch.maximum(x[:, :, 1::2, ::2], x[:, :, 1::2, 1::2])
     return torch.maximum(top, bottom, out=top)
+
+
+def _shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave groups, channels last; `index_select` leaves that layout, and is slower."""
+    pixels = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+    return pixels.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def _upsample(step: Upsample, x: Tensor) -> Tensor:
