@@ -20,6 +20,11 @@ from .ros1 import ros1_to_cdr
 
 STORAGE_SUFFIXES = (".db3", ".mcap")
 SUFFIXES = (*STORAGE_SUFFIXES, ".bag")
+_RECOVERY = {
+    ".mcap": "mcap recover FILE -o NEW",
+    ".db3": "sqlite3 FILE .recover",
+    ".bag": "rosbag reindex FILE",
+}
 
 
 @dataclass(frozen=True)
@@ -168,8 +173,15 @@ class BagReader:
             reason = str(error) or type(error).__name__
             raise ErfSegError(
                 f"cannot read {what or f'the bag {self.path}'}, it may be truncated or damaged: "
-                f"{reason}"
+                f"{reason}{'' if what else self._remedy()}"
             ) from error
+
+    def _remedy(self) -> str:
+        """What may save a bag whose recording was cut off."""
+        inside = self.path.iterdir() if self.path.is_dir() else [self.path]
+        kinds = {file.suffix for file in inside}
+        commands = [command for suffix, command in _RECOVERY.items() if suffix in kinds]
+        return f"; `{commands[0]}` may save what was written" if commands else ""
 
 
 def _storage_files(path: Path) -> list[Path]:
