@@ -158,7 +158,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _VersionAction(argparse.Action):
-    """Prints the installed version; the look-up costs 30 ms, so only when it is asked for."""
+    """Prints the installed version; the look-up is slow, so only when it is asked for."""
 
     def __init__(self, option_strings: Sequence[str], dest: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help="show the version and exit")

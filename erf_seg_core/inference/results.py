@@ -17,7 +17,7 @@ from .segmenter import Segmentation
 
 _LEGEND_WIDTH = 640
 _JPEG_QUALITY = 92
-# Every player but browsers shows MPEG-4 in MP4, and it encodes at 5 ms per 960×540 frame. OpenCV's
+# Every player but browsers shows MPEG-4 in MP4, and it encodes faster than networks label. OpenCV's
 # wheels have no H.264, and VP8, which browsers do play, takes longer than the segmentation.
 _VIDEO_CODEC = "mp4v"
 

@@ -70,8 +70,8 @@ class Segmenter:
     def gains_from_batches(self) -> bool:
         """Whether the device labels several images together rather than in turn.
 
-        On a CPU a batch of three takes 1.1 to 1.5 times as long as its images one by one, which
-        stay in the cache. TensorRT would compile the network anew for each size of batch.
+        On a CPU a batch takes longer than its images one by one, which stay in the cache. TensorRT
+        would compile the network anew for each size of batch.
         """
         return self.device != "cpu" and self.engine_name != "tensorrt"
 
@@ -261,7 +261,7 @@ def _label_table(info: CheckpointInfo, class_map: ClassMap | None) -> np.ndarray
 def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bring an image to the network's size (height, width), contiguous.
 
-    Bilinear takes 1 ms for 1280×720; averaging over areas takes 6, so it is kept for images more
+    Averaging over areas takes several times as long as bilinear, so it is kept for images more
     than twice as large, where bilinear would skip pixels altogether.
     """
     if image.shape[:2] == size:
