@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_under_test import Client, NodeProcess, bgr8, make_checkpoint, make_picture
+from node_under_test import PATIENCE_S, Client, NodeProcess, bgr8, make_checkpoint, make_picture
 from sensor_msgs.msg import CameraInfo, Image
 
 from erf_seg_core import load_segmenter
@@ -68,6 +68,7 @@ def node(start_node):
 @pytest.fixture(scope="module")
 def client(node):
     result = Client()
+    result.wait_until(lambda: result.state() == "active", "the node", 3 * PATIENCE_S)
     assert result.get_parameter("max_age") == 0.5  # as the file says
     assert result.set_parameter("max_age", 0.0) == (True, "")  # the client's stamps lie far back
     yield result
