@@ -1,8 +1,10 @@
-"""seg.launch.py under the real launch tools, where they are installed (they are not on PyPI)."""
+"""The launch files under the real launch tools, where they are installed (they are not on PyPI)."""
 
+import json
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -10,11 +12,20 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 # not "launch": without ROS 2's package, our folder of that name would be imported instead
 pytest.importorskip("launch_ros", reason="launch_ros is not installed; a ROS 2 installation has it")
 
+import numpy as np
 import psutil
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from node_under_test import PATIENCE_S, Client, bgr8, make_checkpoint, make_picture
-from sensor_msgs.msg import CameraInfo, Image
+from node_under_test import (
+    PATIENCE_S,
+    Client,
+    bgr8,
+    image_message,
+    make_checkpoint,
+    make_picture,
+)
+from replay_bags import make_bag
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from erf_seg_ros import dds_profile
 from erf_seg_ros.parameters import SPECS
@@ -35,16 +46,16 @@ pytestmark = [
     pytest.mark.skipif(not installed(), reason="erf_seg_ros is not built and sourced"),
 ]
 
-LAUNCH = [ROS2, "launch", "erf_seg_ros", "seg.launch.py"]
+LAUNCH = [ROS2, "launch", "erf_seg_ros"]
 
 
 @pytest.fixture
 def launched(tmp_path, ros_domain_id):
-    """Start the launch file with arguments; ends what is left of it after the test."""
+    """Start a launch file with arguments; ends what is left of it after the test."""
     processes = []
 
-    def start(**arguments):
-        command = LAUNCH + [f"{name}:={value}" for name, value in arguments.items()]
+    def start(file="seg.launch.py", **arguments):
+        command = [*LAUNCH, file] + [f"{name}:={value}" for name, value in arguments.items()]
         with (tmp_path / "launch.log").open("w") as log:
             processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
         return processes[-1]
@@ -65,6 +76,13 @@ def children(process):
         return []
 
 
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def client(ros_domain_id):
     result = Client("car/segmentation")
@@ -72,13 +90,21 @@ def client(ros_domain_id):
     result.close()
 
 
-def test_arguments_are_documented():
-    output = subprocess.run(
-        [*LAUNCH, "--show-args"], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+def shown_arguments(file):
+    command = [*LAUNCH, file, "--show-args"]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE_S
     ).stdout
+
+
+def test_arguments_are_documented():
+    output = shown_arguments("seg.launch.py")
     for spec in SPECS:
         assert f"'{spec.name}':\n        {spec.description}" in output
-    for name in ("image", "camera_info", "namespace", "params_file", "log_level", "respawn"):
+    for name in ("image", "cloud", "depth", "namespace", "params_file", "log_level", "respawn"):
+        assert f"'{name}':\n        " in output
+    output = shown_arguments("replay.launch.py")
+    for name in ("bag", "model", "rate", "output", "truth_topic"):
         assert f"'{name}':\n        " in output
 
 
@@ -135,6 +161,97 @@ def test_lifecycle_is_left_to_others_with_autostart_false(launched, client, tmp_
         assert client.state() == state
 
 
-def test_wrong_argument_is_named(launched, tmp_path):
-    assert launched(threads="many").wait(PATIENCE_S) != 0
-    assert "threads:=many is not of type int" in (tmp_path / "launch.log").read_text()
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"threads": "many"}, "threads:=many is not of type int"),
+        ({"cloud": "true"}, "cloud:=true needs depth:=/topic"),
+        ({"cameras": "front,left", "image": "/image"}, "image:=/image would serve every camera"),
+    ],
+)
+def test_wrong_argument_is_named(launched, tmp_path, arguments, reason):
+    assert launched(**arguments).wait(PATIENCE_S) != 0
+    assert reason in (tmp_path / "launch.log").read_text()
+
+
+def test_two_cameras_each_with_its_cloud(launched, client, tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "small.safetensors")
+    launched(
+        model=checkpoint,
+        engine="torch",
+        threads="1",
+        namespace="car",
+        cameras="front,left",
+        image="/{camera}/image_raw",
+        left_image="/odd/picture",
+        cloud="true",
+        depth="/{camera}/depth",
+    )
+    client.wait_for_state("active")
+    depth_of = np.full(PICTURE.shape[:2], 2.0, np.float32)
+    received = {}
+    cameras = {"front": "/front/image_raw", "left": "/odd/picture"}
+    outlets = {}
+    for camera, topic in cameras.items():
+        received[camera] = []
+        client.node.create_subscription(
+            PointCloud2, f"/car/{camera}_semantic_cloud/points", received[camera].append, 10
+        )
+        for kind, name in ((Image, topic), (Image, f"/{camera}/depth")):
+            outlets[name] = client.node.create_publisher(kind, name, 10)
+        outlets[f"/{camera}/camera_info"] = client.node.create_publisher(
+            CameraInfo, f"/{camera}/camera_info", 10
+        )
+    info = CameraInfo(height=60, width=80)
+    info.k = [50.0, 0.0, 40.0, 0.0, 50.0, 30.0, 0.0, 0.0, 1.0]
+
+    def both_arrived():
+        for camera, topic in cameras.items():
+            image = client.stamp(bgr8(PICTURE))
+            depth = image_message(depth_of.tobytes(), 60, 80, 320, "32FC1")
+            depth.header = image.header
+            outlets[f"/{camera}/camera_info"].publish(info)
+            outlets[f"/{camera}/depth"].publish(depth)
+            outlets[topic].publish(image)
+        client.spin_for(0.2)
+        return all(received.values())
+
+    client.wait_until(both_arrived, "the clouds of both cameras")
+    for clouds in received.values():
+        assert (clouds[0].height, clouds[0].width) == (60, 80)
+
+
+def test_replay_ends_by_itself_with_its_report(launched, tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "small.safetensors")
+    bag = make_bag(tmp_path / "drive", 12, truth=lambda picture: picture[..., 0] // 26)
+    output = tmp_path / "out"
+    process = launched(
+        "replay.launch.py", bag=bag, model=checkpoint, output=output, engine="torch", video="false"
+    )
+    assert process.wait(PATIENCE_S) == 0, (tmp_path / "launch.log").read_text()
+    summary = json.loads((output / "summary.json").read_text())
+    assert "12" in str(summary)
+    assert (output / "report.html").is_file()
+
+
+def test_replay_that_cannot_be_fails_with_the_reason(launched, tmp_path):
+    assert launched("replay.launch.py", bag=tmp_path / "nothing").wait(PATIENCE_S) != 0
+    assert f"there is no bag {tmp_path / 'nothing'}" in (tmp_path / "launch.log").read_text()
+
+
+def test_interrupted_replay_reports_what_it_has(launched, tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "small.safetensors")
+    bag = make_bag(tmp_path / "drive", 600)  # 30 seconds
+    output = tmp_path / "out"
+    process = launched("replay.launch.py", bag=bag, model=checkpoint, output=output, video="false")
+    played = output / "logs" / "played_frames.csv"
+
+    def frames():
+        return len(played.read_text().splitlines()) if played.is_file() else 0
+
+    wait_for(lambda: frames() > 10, "the first frames")
+    process.send_signal(signal.SIGINT)
+    process.wait(PATIENCE_S)
+    assert (output / "report.html").is_file()
+    assert frames() < 600
+    assert not children(process)
