@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="auto, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
+        "--precision", default="auto", help="auto, fp32, fp16 (GPU) or int8 (CPU, see quantize)"
+    )
+    parser.add_argument(
         "--predictions",
         type=Path,
         metavar="DIR",
@@ -55,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
 
     input_size = tuple(args.input_size) if args.input_size else None
     segmenter = load_segmenter(
-        args.model, device=args.device, engine=args.engine, input_size=input_size
+        args.model,
+        device=args.device,
+        engine=args.engine,
+        input_size=input_size,
+        precision=args.precision,
     )
     class_set = segmenter.class_set
     source = data_source(args, class_set.name)
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             "split": args.split,
             "input_size": list(segmenter.input_size),
             "engine": segmenter.engine_name,
+            "precision": segmenter.precision,
         }
         print(json.dumps({**about, **scores.to_dict()}))
     else:

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", default="auto", help="auto, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", default="auto", help="auto, fp32, fp16 (GPU) or int8 (CPU, see quantize)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: physical cores)")
     parser.add_argument(
         "--input-size",
@@ -95,7 +98,13 @@ def run(args: argparse.Namespace) -> int:
     )
     size = tuple(args.input_size) if args.input_size else None
     segmenter = load_segmenter(
-        args.model, args.device, args.engine, size, args.threads, class_map=args.class_map
+        args.model,
+        args.device,
+        args.engine,
+        size,
+        args.threads,
+        class_map=args.class_map,
+        precision=args.precision,
     )
     segmenter.warm_up(1)
     counts = [medium.count for medium in media]
