@@ -8,15 +8,16 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 import rclpy
-from node_under_test import PATIENCE_S, bgr8, make_checkpoint, make_picture
+from node_under_test import PATIENCE_S, bgr8, image_message, make_checkpoint, make_picture
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from erf_seg_core import load_segmenter
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import EngineError, ErfSegError
 from erf_seg_ros import pipeline as pipeline_module
 from erf_seg_ros.camera import Camera
+from erf_seg_ros.conditions import Level
 from erf_seg_ros.network_host import NetworkHost
 from erf_seg_ros.parameters import SPECS, Settings
 from erf_seg_ros.pipeline import Pipeline
@@ -52,9 +53,13 @@ class Recorder:
         self._segmenter = segmenter
         self.asked = []
         self.gains_from_batches = False
+        self.engine_failures = 0
 
     def batch(self, images, **options):
         self.asked.append({**options, "count": len(images)})
+        if self.engine_failures:
+            self.engine_failures -= 1
+            raise EngineError("out of memory")
         if any(image.shape[0] == 13 for image in images):
             raise ErfSegError("thirteen rows")
         return self._segmenter.batch(images, **options)
@@ -155,6 +160,92 @@ def test_failure_of_the_network_costs_one_frame(node, running):
     assert counter.now().last_failure == "thirteen rows"
     images.publish(bgr8(PICTURE))
     spin_until(lambda: counter.now().labelled)
+
+
+def send_both(node, running, left):
+    """One frame of each camera, at the same moment for the worker; waits for their ends."""
+    pipeline, recorder, spin_until = running
+    labels = []
+    publishers = {}
+    for name in ("front", "left"):
+        publishers[name] = node.create_publisher(Image, f"{name}/image", 1)
+        node.create_subscription(Image, f"~/{name}/label", labels.append, 10)
+    for publisher in publishers.values():
+        spin_until(publisher.get_subscription_count)
+    publishers["front"].publish(bgr8(PICTURE))  # the worker began to wait before the test's doing
+    spin_until(lambda: fates(pipeline))
+    recorder.asked.clear()
+    with pipeline.host.turn():  # the worker waits here with the first frame, others pile up
+        for _ in range(2):
+            before = received(pipeline)
+            publishers["front"].publish(bgr8(PICTURE))
+            publishers["left"].publish(left)
+            spin_until(lambda before=before: received(pipeline) == before + 2)
+    spin_until(lambda: fates(pipeline) == received(pipeline))
+    return labels
+
+
+def received(pipeline):
+    return sum(camera.counter.now().received for camera in pipeline.cameras)
+
+
+def fates(pipeline):
+    counts = [camera.counter.now() for camera in pipeline.cameras]
+    return sum(c.labelled + c.dropped + c.malformed + c.failed for c in counts)
+
+
+def test_frames_that_wait_together_share_a_batch(node, running, segmenter):
+    pipeline, recorder, spin_until = running
+    recorder.gains_from_batches = True
+    picture = make_picture(1, 33, 47)
+    labels = send_both(node, running, bgr8(picture))
+    assert [asked["count"] for asked in recorder.asked][-1] == 2
+    spin_until(lambda: len(labels) >= sum(c.counter.now().labelled for c in pipeline.cameras))
+    expected = {p.shape[:2]: segmenter(p).labels for p in (PICTURE, picture)}
+    for label in labels:
+        assert bytes(label.data) == expected[label.height, label.width].tobytes()
+    assert {label.height for label in labels} == {33, 60}
+
+
+def test_on_a_cpu_cameras_take_turns(node, running):
+    _, recorder, _ = running
+    send_both(node, running, bgr8(make_picture(1)))
+    assert {asked["count"] for asked in recorder.asked} == {1}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ("malformed", image_message(b"abc", 1, 1, 3, "no_such")),
+        ("failed", bgr8(PICTURE[:13])),
+    ],
+)
+def test_bad_frame_does_not_spoil_the_batch(node, running, spoilt, message):
+    pipeline, recorder, _ = running
+    recorder.gains_from_batches = True
+    send_both(node, running, message)
+    front, left = (camera.counter.now() for camera in pipeline.cameras)
+    assert front.labelled > 0
+    assert (front.malformed, front.failed) == (0, 0)
+    assert getattr(left, spoilt) > 0
+    assert left.labelled == 0
+
+
+def test_engine_that_fails_is_loaded_again(node, running):
+    pipeline, recorder, spin_until = running
+    counter = pipeline.cameras[0].counter
+    images = node.create_publisher(Image, "front/image", 10)
+    spin_until(images.get_subscription_count)
+    recorder.engine_failures = 1
+    images.publish(bgr8(PICTURE))
+    spin_until(lambda: counter.now().failed)
+    assert counter.now().last_failure == "out of memory"
+    images.publish(bgr8(PICTURE))
+    spin_until(lambda: counter.now().labelled)
+    verdict = pipeline.host.verdict
+    assert verdict.level is Level.WARN
+    assert "after: out of memory" in verdict.message
+    assert verdict.values == {"engine_failures": "1"}
 
 
 def test_stop_and_start_account_for_every_frame(node, running):
