@@ -87,10 +87,17 @@ class Behind(Generic[T]):
 
     def finish(self) -> None:
         """Wait until all items are consumed; raises what `consume` raised."""
-        _put(self._queue, None, self._failed)
-        self._thread.join()
+        try:
+            self._end()
+        except KeyboardInterrupt:  # the thread must not go on while its results are read
+            self._end()
+            raise
         if self._error is not None:
             raise self._error
+
+    def _end(self) -> None:
+        _put(self._queue, None, self._failed)
+        self._thread.join()
 
     def _work(self, consume: Callable[[T], None]) -> None:
         try:
