@@ -113,6 +113,11 @@ def test_quantize_reports_speed_and_loss_and_records_them(data_dir, trained, cap
     assert calibration.miou_loss == pytest.approx(lost)
     assert calibration.speedup == pytest.approx(document["speedup"])
     assert calibration.worth_it == document["used_by_auto"]
+    size = ["--input-size", "64", "96"]
+    assert main(["evaluate", "--model", MODEL, *size, *data, "--precision", "int8", "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["precision"] == "int8"
+    assert evaluated["miou"] == pytest.approx(eight["accuracy"]["miou"], abs=1e-6)
 
 
 def test_quantize_refuses_a_folder_without_pictures(tmp_path, capsys):

@@ -11,7 +11,7 @@ from ..evaluation.scoring import score
 from ..inference import Segmenter
 from ..training.recipe import Source
 from ..training.sources import open_source
-from .configuration import Configuration
+from .configuration import EAGER, Configuration
 from .contenders import Subject, load_subject
 
 
@@ -26,8 +26,8 @@ class Accuracy:
 class AccuracyTable:
     """Looks up or measures each network once per precision and input size.
 
-    Engines of one precision give the same labels (the tests hold them to it), so the fastest scores
-    for all of them.
+    Engines of one precision give the same labels (the tests hold them to it), so one scores for
+    all of them.
     """
 
     def __init__(self, source: Source | None, outputs: int, on_image: Callable[[], None]) -> None:
@@ -48,7 +48,15 @@ class AccuracyTable:
         if subject.weights != "trained":
             return None
         labelled = open_source(self._source, subject.info.class_set, ".")
-        segmenter = Segmenter(subject.net, subject.info, input_size=c.input_size)
+        segmenter = Segmenter(
+            subject.net,
+            subject.info,
+            device=c.device,
+            engine="auto" if c.engine in EAGER else c.engine,
+            input_size=c.input_size,
+            threads=c.threads,
+            precision=c.precision,
+        )
 
         def predict(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             self._on_image()
