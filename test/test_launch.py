@@ -156,7 +156,18 @@ def test_lifecycle_is_left_to_others_with_autostart_false(launched, client, tmp_
     assert client.state() == "unconfigured"
     for verb, state in (("configure", "inactive"), ("activate", "active")):
         subprocess.run(
-            [ROS2, "lifecycle", "set", "/car/segmentation", verb], check=True, timeout=PATIENCE_S
+            [
+                ROS2,
+                "lifecycle",
+                "set",
+                "--no-daemon",
+                "--spin-time",
+                "5",
+                "/car/segmentation",
+                verb,
+            ],
+            check=True,
+            timeout=PATIENCE_S,
         )
         assert client.state() == state
 
@@ -228,7 +239,7 @@ def test_replay_ends_by_itself_with_its_report(launched, tmp_path):
     process = launched(
         "replay.launch.py", bag=bag, model=checkpoint, output=output, engine="torch", video="false"
     )
-    assert process.wait(PATIENCE_S) == 0, (tmp_path / "launch.log").read_text()
+    assert process.wait(2 * PATIENCE_S) == 0, (tmp_path / "launch.log").read_text()
     summary = json.loads((output / "summary.json").read_text())
     assert "12" in str(summary)
     assert (output / "report.html").is_file()
