@@ -78,8 +78,9 @@ def test_every_file_of_a_room_is_installed(room, site):
 
 @pytest.mark.parametrize("folder", ["launch", "config"])
 def test_every_shared_file_is_installed(folder, installed):
-    wanted = {path.name for path in (ROOT / folder).iterdir() if is_source(path)}
-    found = {path.name for path in (installed / "share/erf_seg_ros" / folder).iterdir()}
+    source, share = ROOT / folder, installed / "share/erf_seg_ros" / folder
+    wanted = {path.relative_to(source) for path in source.rglob("*") if is_source(path)}
+    found = {path.relative_to(share) for path in share.rglob("*") if path.is_file()}
     assert wanted
     assert wanted == found
 
