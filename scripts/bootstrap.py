@@ -138,9 +138,8 @@ def bootstrap() -> None:
         )
     say(run_output(VENV_PYTHON, "-c", TORCH_REPORT))
     STAMP.write_text(json.dumps(wanted))
-    say(
-        f"{VENV.name} is ready after {time.monotonic() - started:.0f} s; the next use starts at once"
-    )
+    seconds = time.monotonic() - started
+    say(f"{VENV.name} is ready after {seconds:.0f} s; the next use starts at once")
 
 
 def install_environment(accelerator: Accelerator) -> None:
