@@ -164,8 +164,10 @@ def test_manifest_declares_every_ros_package_that_is_imported():
 def declared_by_setup_py():
     tree = ast.parse((ROOT / "setup.py").read_text())
     keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
-    (value,) = (keyword.value for keyword in keywords if keyword.arg == "install_requires")
-    return {bare(requirement) for requirement in ast.literal_eval(value)}
+    value = {keyword.arg: keyword.value for keyword in keywords}
+    required = ast.literal_eval(value["install_requires"])
+    optional = ast.literal_eval(value["extras_require"])
+    return {bare(r) for r in [*required, *(o for extra in optional.values() for o in extra)]}
 
 
 def bare(requirement):
