@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--restart", action="store_true", help="discard a run found in the folder")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
-    parser.add_argument("recipe", help="YAML file, for example training/recipes/camvid_dg4.yaml")
+    parser.add_argument("recipe", help="YAML file, for example training/recipes/camvid.yaml")
     parser.add_argument(
         "overrides",
         nargs=argparse.REMAINDER,
