@@ -21,7 +21,6 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle, ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
@@ -31,6 +30,7 @@ from erf_seg_core.errors import in_words
 
 from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
+from .executor import AsideExecutor
 from .lifecycle import SteadyLifecycleNode
 from .nav2_bond import Nav2Bond
 from .network_host import NetworkHost, Options
@@ -64,10 +64,6 @@ SIGNAL_LATENCY_S = 0.1
 
 BAD_PARAMETER_STATUS = 2
 
-CALLBACK_GROUPS = 4
-"""Control, frames, diagnostics, and rclpy's default for the rest. With a thread for each, a network
-that is being loaded keeps nobody waiting; with fewer, rclpy's executor would spin."""
-
 
 class SegmentationNode(SteadyLifecycleNode):
     """Lifecycle node that labels camera images; see `Pipeline` for what happens to a frame."""
@@ -89,17 +85,16 @@ class SegmentationNode(SteadyLifecycleNode):
         self.create_timer(
             DIAGNOSTICS_PERIOD_S,
             self._publish_diagnostics,
-            callback_group=MutuallyExclusiveCallbackGroup(),
             clock=self._steady,
         )
         # What may load a network, one at a time; rclpy has no other way to choose its group.
-        self._control = MutuallyExclusiveCallbackGroup()
+        self.control = MutuallyExclusiveCallbackGroup()
         for service in self.services:
             if service.srv_type in (ChangeState, SetParameters, SetParametersAtomically):
-                service.callback_group = self._control
-                self._control.add_entity(service)
+                service.callback_group = self.control
+                self.control.add_entity(service)
         self._start = self.create_timer(
-            0.0, self._autostart, callback_group=self._control, clock=self._steady
+            0.0, self._autostart, callback_group=self.control, clock=self._steady
         )
 
     @property
@@ -316,13 +311,11 @@ def _run(stop: StopSignal) -> int:
     except ParameterException as error:
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
         return BAD_PARAMETER_STATUS
-    executor = MultiThreadedExecutor(CALLBACK_GROUPS)
+    executor = AsideExecutor(node.control)
     executor.add_node(node)
     while rclpy.ok() and not stop.raised:
-        with suppress(InvalidHandle):  # Humble's, for a message to a subscription just destroyed
-            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
-    # Not `executor.shutdown`, which waits for callbacks: one may be loading a network.
-    Executor.shutdown(executor, timeout_sec=0)
+        executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
+    executor.shutdown(timeout_sec=0)  # a network may be loading: do not wait for it
     node.finish()
     node.destroy_node()
     return 0

@@ -182,9 +182,9 @@ def test_classes_follow_the_network(stream, folder):
     np.testing.assert_array_equal(stream.show(), labels_of("dg4"))
 
 
-def test_input_size_engine_and_threads_change_too(stream):
+def test_input_size_and_engine_change_too(stream):
     client = stream.client
-    for name, value in (("input_size", (64, 96)), ("threads", 2), ("engine", "onnxruntime")):
+    for name, value in (("input_size", (64, 96)), ("engine", "onnxruntime")):
         before = client.get_parameter(name)
         assert client.set_parameter(name, list(value) if name == "input_size" else value)[0]
         expected = labels_of("dg4", **{name: value})
