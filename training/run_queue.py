@@ -180,7 +180,8 @@ def draw_curves(queue: list[Run], path: Path) -> None:
             if faded:
                 right.plot(*zip(*faded, strict=True), ":", color="grey")
         panel.set(title=name, xlabel="epoch", ylabel="mIoU")
-    panels[0].legend(title="run (seeds)", loc="lower right")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, title="run (seeds)", loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=90)
 
 
