@@ -122,7 +122,7 @@ def test_card_of_a_training_that_went_on_tells_both_parts(ship, tmp_path, capsys
 
 
 def test_every_shipped_checkpoint_has_its_card_and_loads():
-    assert {"dg4", "dg4_star_light"} <= set(shipped_checkpoints())
+    assert set(shipped_checkpoints()) == {"d_star_light", "dg4", "dg4_star_light", "erfnet"}
     for name, path in shipped_checkpoints().items():
         info = read_info(path)
         assert info.model == name

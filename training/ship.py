@@ -63,10 +63,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def shippable_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """Recipe without what is local; `started_from` holds that of the checkpoint it went on from."""
-    kept = {key: value for key, value in recipe.items() if key not in LOCAL_KEYS}
+    kept = _not_local(recipe)
     if recipe.get("init"):
         kept["started_from"] = shippable_recipe(read_info(recipe["init"]).recipe)
     return kept
+
+
+def _not_local(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in LOCAL_KEYS}
 
 
 def recipe_history(recipe: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,7 +81,7 @@ def recipe_history(recipe: dict[str, Any]) -> list[dict[str, Any]]:
 
 def training_command(file: Path, recipe: dict[str, Any]) -> str:
     """`erf_seg train FILE` with the options that turn the file into `recipe`."""
-    options = _differences(shippable_recipe(load_recipe(file).to_dict()), recipe)
+    options = _differences(_not_local(load_recipe(file).to_dict()), _not_local(recipe))
     return " ".join(["erf_seg train", f"training/recipes/{file.name}", *options])
 
 
