@@ -32,7 +32,7 @@ POINT = np.dtype(
 _FLOAT32, _FLOAT64 = 7, 8
 
 _TILE_ROWS = 32
-"""Rows at a time: the tile's intermediate arrays stay in the processor's cache (12 ms become 8)."""
+"""Rows at a time: the tile's intermediate arrays stay in the processor's cache."""
 
 _METRES = np.arange(1 << 16, dtype=np.float32) * np.float32(1e-3)
 _METRES[0] = np.nan

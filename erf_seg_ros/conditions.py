@@ -179,25 +179,14 @@ def frozen(window: Window, limits: Limits) -> Verdict:
 def black(window: Window, limits: Limits) -> Verdict:
     """A picture without light."""
     picture = window.picture
-    values = {
-        "mean_brightness": f"{picture.brightness:.1f}",
-        "dark_percent": f"{100 * picture.dark_fraction:.1f}",
-        "black_s": f"{picture.black_s:.2f}",
-    }
-    sentence = f"the picture has been black for {picture.black_s:.1f} s"
-    return Verdict(_lasting(picture.black_s, limits.bad_image_after), sentence, values)
+    return _all_over(window, limits, "black", "dark", picture.dark_fraction, picture.black_s)
 
 
 def saturated(window: Window, limits: Limits) -> Verdict:
     """A picture that is white all over."""
     picture = window.picture
-    values = {
-        "mean_brightness": f"{picture.brightness:.1f}",
-        "saturated_percent": f"{100 * picture.saturated_fraction:.1f}",
-        "saturated_s": f"{picture.saturated_s:.2f}",
-    }
-    sentence = f"the picture has been saturated for {picture.saturated_s:.1f} s"
-    return Verdict(_lasting(picture.saturated_s, limits.bad_image_after), sentence, values)
+    fraction, seconds = picture.saturated_fraction, picture.saturated_s
+    return _all_over(window, limits, "saturated", "saturated", fraction, seconds)
 
 
 CONDITIONS = (
@@ -219,3 +208,16 @@ def _lasting(seconds: float, warn_after: float) -> Level:
     if not 0.0 < warn_after < seconds:
         return Level.OK
     return Level.ERROR if seconds > ERROR_FACTOR * warn_after else Level.WARN
+
+
+def _all_over(
+    window: Window, limits: Limits, what: str, pixels: str, fraction: float, seconds: float
+) -> Verdict:
+    """A picture that is `what` for `seconds`; `fraction` of it are such `pixels` now."""
+    values = {
+        "mean_brightness": f"{window.picture.brightness:.1f}",
+        f"{pixels}_percent": f"{100 * fraction:.1f}",
+        f"{what}_s": f"{seconds:.2f}",
+    }
+    sentence = f"the picture has been {what} for {seconds:.1f} s"
+    return Verdict(_lasting(seconds, limits.bad_image_after), sentence, values)

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from cloud_truth import expected_xyz
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.semantic_cloud import (
@@ -35,16 +36,6 @@ def points_of(data, shape):
 
 def xyz(points):
     return np.stack([points["x"], points["y"], points["z"]], axis=-1)
-
-
-def expected_xyz(scene):
-    """By the definition of the pinhole, in double precision; NaN for the sky."""
-    camera, depth = scene.camera, scene.depth_m.astype(float)
-    v, u = np.mgrid[: camera.height, : camera.width]
-    x, y = (u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth
-    place = np.stack([x, y, depth], axis=-1)
-    place[~np.isfinite(depth)] = np.nan
-    return place
 
 
 def test_points_of_a_float_depth_are_where_the_street_is(scene):

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from cloud_truth import expected_xyz
 from node_under_test import PATIENCE_S, Client, NodeProcess, bgr8, image_message, make_checkpoint
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
@@ -48,16 +49,6 @@ def depth_message(values):
 
 def confidence_of(scene):
     return (np.arange(scene.labels.size) % 251).astype(np.uint8).reshape(scene.labels.shape)
-
-
-def expected_xyz(scene):
-    """By the definition of the pinhole; NaN for the sky."""
-    camera, depth = scene.camera, scene.depth_m.astype(float)
-    v, u = np.mgrid[: camera.height, : camera.width]
-    x, y = (u - camera.cx) / camera.fx * depth, (v - camera.cy) / camera.fy * depth
-    place = np.stack([x, y, depth], axis=-1)
-    place[~np.isfinite(depth)] = np.nan
-    return place
 
 
 def points_of(cloud):
