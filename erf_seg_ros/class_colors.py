@@ -35,18 +35,29 @@ class ClassColors:
         self._owner = ""
         self._client: Client | None = None
         self._asked: Future | None = None
+        self._answered = False
         node.create_subscription(
             ParameterEvent, "/parameter_events", self._on_event, qos_profile_parameter_events
         )
 
+    @property
+    def source(self) -> str:
+        """Node whose colours these are; empty while they are ours."""
+        return self._owner if self._answered else ""
+
     def refresh(self) -> None:
-        """Ask the labels' publisher, if it is new or its answer is outdated."""
+        """Ask the labels' publisher, if it is new, its answer is outdated or has not come.
+
+        A request to a service that has only just been discovered may get lost without an error.
+        """
         owner = self._publisher_of_labels()
         if owner and owner != self._owner:
             self._forget()
             self._owner = owner
             self._client = self._node.create_client(GetParameters, f"{owner}/get_parameters")
-        if self._client is not None and self._asked is None and self._client.service_is_ready():
+        if self._client is not None and not self._answered and self._client.service_is_ready():
+            if self._asked is not None:
+                self._client.remove_pending_request(self._asked)
             self._asked = self._client.call_async(GetParameters.Request(names=[PARAMETER]))
             self._asked.add_done_callback(self._on_answer)
 
@@ -59,18 +70,20 @@ class ClassColors:
         if self._client is not None:
             self._node.destroy_client(self._client)
         self._client = self._asked = None
+        self._answered = False
 
     def _on_event(self, event: ParameterEvent) -> None:
         if event.node == self._owner:
             told = (*event.new_parameters, *event.changed_parameters)
             if any(parameter.name == PARAMETER for parameter in told):
-                self._asked = None  # the next refresh asks again
+                self._answered = False  # the next refresh asks again
 
     def _on_answer(self, future: Future) -> None:
         answer = future.result()
         values = answer.values[0].string_array_value if answer and answer.values else []
         if values:  # empty: another program's labels, or a model that is not loaded yet
             self.palette = palette_of(values)
+            self._answered = True
 
 
 def palette_of(colors: list[str]) -> np.ndarray:

@@ -183,6 +183,7 @@ class SemanticCloudNode(Node):
         gaps = {stream: self._join.gap_ns(stream) for stream in others}
         gaps_ms = {s: None if gap is None else gap / 1e6 for s, gap in gaps.items()}
         verdict = self._health.judge(time.monotonic(), self._counts, Waiting(self._topics, gaps_ms))
+        verdict.values["colors_of"] = self._colors.source
         name = diagnostic_name(self.get_namespace(), self.get_name(), "cloud")
         message = DiagnosticArray(status=[to_status(verdict, name, self._topics["label"])])
         message.header.stamp = self.get_clock().now().to_msg()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 from types import FrameType
+
+LAST_RESORT_S = 10.0
+"""Everything that an end waits for is bounded well below this, except a library that hangs."""
 
 
 class StopSignal:
     """Whether the process was asked to end.
+
+    One that has not ended `LAST_RESORT_S` later says on stderr where it is stuck, and ends.
 
     An exception out of nowhere, as Python raises for Ctrl-C, would leave rclpy with handles that
     are never released, and the network with a node that never says goodbye.
@@ -23,4 +29,5 @@ class StopSignal:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        faulthandler.dump_traceback_later(LAST_RESORT_S, exit=True)
         self.raised = True

@@ -1,7 +1,10 @@
-"""Signals as a flag."""
+"""Signals as a flag, and an end to a process that does not come to one."""
 
+import faulthandler
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +17,7 @@ def stop():
     result = StopSignal()
     result.install()
     yield result
+    faulthandler.cancel_dump_traceback_later()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -23,3 +27,39 @@ def test_signal_only_sets_the_flag(stop, number):
     assert not stop.raised
     os.kill(os.getpid(), number)
     assert stop.raised
+
+
+HANGS = """
+import signal, threading, time
+from erf_seg_ros.replay import events
+from erf_seg_ros import stop_signal
+
+stop_signal.LAST_RESORT_S = events.LAST_RESORT_S = 0.5
+{install}
+
+def does_not_end():
+    while True:
+        time.sleep(60)
+
+print("ready", flush=True)
+does_not_end()
+"""
+
+
+@pytest.mark.parametrize(
+    "install",
+    [
+        "stop_signal.StopSignal().install()",
+        "events.set_on_signals((signal.SIGINT, signal.SIGTERM), threading.Event())",
+    ],
+)
+def test_process_that_hangs_says_where_and_ends(install):
+    code = HANGS.format(install=install)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "does_not_end" in stderr

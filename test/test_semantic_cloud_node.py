@@ -103,6 +103,12 @@ class CloudClient(Client):
 
         return self.wait_until(find, "a cloud")[0]
 
+    def wait_for_colors_of(self, node):
+        def told(status, values):
+            return values["colors_of"] == node
+
+        self.wait_for_status("cloud", told, f"the colours of {node}")
+
 
 @pytest.fixture
 def client(ros_domain_id):
@@ -139,6 +145,7 @@ def test_cloud_is_the_street(client, tmp_path, scenes):
             label=mono8(first.labels),
         )
         client.wait_for_status("cloud", lambda s, v: s.level == b"\x00", "a healthy status")
+        client.wait_for_colors_of("/test_client")
         for scene in scenes:
             confidence = confidence_of(scene)
             cloud = client.cloud_of(
@@ -344,7 +351,7 @@ def test_labels_of_the_segmentation_node_become_points(client, tmp_path, scenes)
             "image": bgr8(scene.image_bgr),
         }
         client.cloud_of(**messages)
-        client.wait_for_status("cloud", lambda s, v: True, "a look at the colours")
+        client.wait_for_colors_of("/segmentation")
         cloud = client.cloud_of(**messages)
         label, confidence = (
             next(m for m in kept if m.header == cloud.header) for kept in (labels, confidences)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
 import signal
 import sys
 import threading
@@ -12,8 +14,13 @@ from typing import Any
 
 def emit(event: str, **fields: Any) -> None:
     """Report `event` at once to whoever started this process."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever started us is gone. The kernel's signal ends us (child_process.py), in order, not
+        # an exception from wherever we happened to report something.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read_events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -31,10 +38,19 @@ STOP_PLAYING = signal.SIGUSR1
 """Tells a player to send nothing more, but to stay: its last frames may still be read."""
 
 
-def set_on_signals(numbers: Iterable[signal.Signals], *events: threading.Event) -> None:
-    """Have these signals set the events, so that a process ends where it chooses to."""
+LAST_RESORT_S = 30.0
+"""What closing a bag may take on a slow disk, and more than anything else that an end takes."""
 
-    def handle(*_: object) -> None:
+
+def set_on_signals(numbers: Iterable[signal.Signals], *events: threading.Event) -> None:
+    """Have these signals set the events, so that a process ends where it chooses to.
+
+    One that has not ended `LAST_RESORT_S` after SIGINT or SIGTERM says where it is stuck and ends.
+    """
+
+    def handle(number: int, *_: object) -> None:
+        if number != STOP_PLAYING:
+            faulthandler.dump_traceback_later(LAST_RESORT_S, exit=True)
         for event in events:
             event.set()
 
