@@ -32,6 +32,7 @@ from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
 from .executor import AsideExecutor
 from .lifecycle import SteadyLifecycleNode
+from .memory import return_freed_memory
 from .nav2_bond import Nav2Bond
 from .network_host import NetworkHost, Options
 from .node_diagnostics import NodeDiagnostics
@@ -222,6 +223,7 @@ class SegmentationNode(SteadyLifecycleNode):
         self._pipeline = None
         self._settings = None
         undeclare_class_parameters(self)
+        return_freed_memory()
 
     def _fail(self, what: str, error: Exception) -> TransitionCallbackReturn:
         self._failure = f"{what}: {in_words(error)}"
