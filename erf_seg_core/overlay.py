@@ -21,9 +21,12 @@ _OUTLINE = (96, 96, 96)  # keeps swatches of light colours visible on the white 
 def colorize(labels: np.ndarray, class_set: ClassSet) -> np.ndarray:
     """Labels H×W uint8 → their colours H×W×3 uint8 BGR; void (and any unused id) is black."""
     _check_labels(labels)
-    # A user colour map is OpenCV's vectorised 256-entry lookup: many times faster than
-    # indexing the palette with NumPy.
-    return cv2.applyColorMap(labels, class_set.palette_bgr().reshape(256, 1, 3))
+    # One lookup of four bytes for each pixel: half the time of OpenCV's colour maps, and many times
+    # faster than indexing the palette with NumPy.
+    words = np.zeros((256, 4), np.uint8)
+    words[:, :3] = class_set.palette_bgr()
+    found = cv2.LUT(labels, words.view(np.int32).ravel())
+    return cv2.cvtColor(found.view(np.uint8).reshape(*labels.shape, 4), cv2.COLOR_BGRA2BGR)
 
 
 def blend(

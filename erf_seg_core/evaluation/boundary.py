@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from ..class_sets import VOID_ID
@@ -94,51 +95,78 @@ def _counts_of(
     bit_of = np.zeros(256, kind)
     bit_of[classes] = kind(1) << np.arange(len(classes), dtype=kind)
     void = kind(1 << len(classes))
-    known = truth != VOID_ID
-    predicted = _outlines(bit_of[prediction])
-    true = _outlines(bit_of[truth], known)
-    near_true = dilated(np.where(known, true, void), radius)
-    predicted &= np.where(near_true & void, kind(0), ~void)
+    predicted = _outlines(prediction, bit_of)
+    bit_of[VOID_ID] = void
+    true = _outlines(truth, bit_of, void)
+    near_true = dilated(true | np.multiply(truth == VOID_ID, void, dtype=kind), radius)
+    predicted *= near_true < void
     near_predicted = dilated(predicted, radius)
-    columns = (predicted, predicted & near_true, true, true & near_predicted)
-    return np.stack([_count_bits(bits, len(classes)) for bits in columns], axis=1)
+    bits = kind(1) << np.arange(len(classes), dtype=kind)
+    columns = (*_count_both(predicted, near_true, bits), *_count_both(true, near_predicted, bits))
+    return np.stack(columns, axis=1)
 
 
-def _outlines(bits: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
-    """Where a pixel differs from its right, lower or lower right neighbour, both classes' bits."""
-    lines = np.zeros_like(bits)
-    height, width = bits.shape
-    for down, right in ((0, 1), (1, 0), (1, 1)):
-        here = np.s_[: height - down, : width - right]
-        there = np.s_[down:, right:]
-        change = bits[here] ^ bits[there]
-        if known is not None:
-            change[~(known[here] & known[there])] = 0
-        lines[here] |= change
-    return lines
+def _outlines(labels: np.ndarray, bit_of: np.ndarray, void: np.integer | None = None) -> np.ndarray:
+    """Where a pixel differs from its right, lower or lower right neighbour, both classes' bits.
+
+    `void`, the highest bit of any, is that of pixels whose differences are not known.
+    """
+    height, width = labels.shape
+    # Beyond the last row and column they are repeated: there, no neighbour differs.
+    bits = _looked_up(cv2.copyMakeBorder(labels, 0, 1, 0, 1, cv2.BORDER_REPLICATE), bit_of).ravel()
+    stride = width + 1
+    lines = np.zeros(height * stride, bits.dtype)
+    inner = len(lines) - 1
+    for step in (1, stride, stride + 1):
+        change = bits[:inner] ^ bits[step : step + inner]
+        if void is not None:
+            change *= change < void
+        lines[:inner] |= change
+    return np.ascontiguousarray(lines.reshape(height, stride)[:, :width])
+
+
+def _looked_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """`table[labels]`, with OpenCV several times as fast; it has no unsigned words of 32 bits."""
+    signed = np.dtype(f"i{table.itemsize}")
+    return cv2.LUT(labels, table.view(signed)).view(table.dtype)
 
 
 def dilated(bits: np.ndarray, radius: int) -> np.ndarray:
     """Every pixel gets the bits of all pixels at most `radius` away: a disc, row by row.
 
     One pass over the picture serves all classes, which is what makes this fast: a distance
-    transform per class and picture takes ten times as long.
+    transform per class and picture takes ten times as long. So does a picture that lies in memory
+    as one long row, with zeros between its rows that are wide enough for every shift.
     """
-    out = bits.copy()
-    row = bits.copy()
+    height, width = bits.shape
+    stride = width + radius
+    spaced = np.zeros((height, stride), bits.dtype)
+    spaced[:, :width] = bits
+    line = spaced.ravel()
+    out, row = line.copy(), line.copy()
     widths = [math.isqrt(radius * radius - down * down) for down in range(radius + 1)]
-    for width in range(radius + 1):
-        if 0 < width < bits.shape[1]:
-            row[:, width:] |= bits[:, :-width]
-            row[:, :-width] |= bits[:, width:]
-        for down in (d for d, reach in enumerate(widths) if reach == width and d < len(bits)):
-            out[down:] |= row[: len(row) - down]
-            out[: len(out) - down] |= row[down:]
-    return out
+    for reach in range(radius + 1):
+        if reach:
+            row[reach:] |= line[:-reach]
+            row[:-reach] |= line[reach:]
+        for down in (d for d, widest in enumerate(widths) if widest == reach and d < height):
+            shift = down * stride
+            out[shift:] |= row[: len(row) - shift]
+            out[: len(out) - shift] |= row[shift:]
+    return np.ascontiguousarray(out.reshape(height, stride)[:, :width])
 
 
-def _count_bits(bits: np.ndarray, classes: int) -> np.ndarray:
-    """How many pixels have each bit set; outlines are thin, so few pixels are looked at."""
-    present = bits[bits != 0]
-    shifts = np.arange(classes, dtype=bits.dtype)
-    return ((present[:, None] >> shifts) & 1).sum(axis=0, dtype=np.int64)
+def _count_both(
+    lines: np.ndarray, near: np.ndarray, bits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many pixels of `lines` have each bit set, and how many of them have it in `near` too.
+
+    Lines are thin, so few pixels are looked at.
+    """
+    at = np.flatnonzero(lines != 0)
+    present = lines.ravel()[at]
+    return _count_bits(present, bits), _count_bits(present & near.ravel()[at], bits)
+
+
+def _count_bits(values: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    return np.array([np.count_nonzero(values & bit) for bit in bits], np.int64)

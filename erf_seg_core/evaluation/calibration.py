@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ..class_sets import VOID_ID
 from .metrics import ratio
+from .pair_counts import pair_counts
 
 BINS = 15
 """As in the paper; 255 is a multiple of it, so that every bin holds 17 of the bytes 1 to 255."""
@@ -51,10 +53,15 @@ class Calibration:
 
     def update(self, prediction: np.ndarray, confidence: np.ndarray, truth: np.ndarray) -> None:
         """Add one frame: three uint8 arrays of one shape."""
-        known = (truth != VOID_ID) & (prediction != VOID_ID)
-        right = (prediction == truth) & known
-        self.counts[:, 0] += np.bincount(confidence[known], minlength=256)
-        self.counts[:, 1] += np.bincount(confidence[right], minlength=256)
+        known = cv2.bitwise_and(
+            cv2.compare(truth, VOID_ID, cv2.CMP_NE), cv2.compare(prediction, VOID_ID, cv2.CMP_NE)
+        )
+        right = cv2.bitwise_and(cv2.compare(prediction, truth, cv2.CMP_EQ), known)
+        # 255 where true: 0 is what does not count, 1 is wrong, 2 is right.
+        verdict = cv2.add(cv2.bitwise_and(known, 1), cv2.bitwise_and(right, 1))
+        _, wrong, right = pair_counts(verdict, confidence, 3)
+        self.counts[:, 0] += wrong + right
+        self.counts[:, 1] += right
 
     def reliability(self, bins: int = BINS) -> Reliability:
         """Gather the bytes into bins of equal width; the upper end belongs to a bin, as in Guo."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from ..class_sets import VOID_ID
 from ..errors import ErfSegError
+from .pair_counts import pair_counts
 
 
 def iou_of(matrix: np.ndarray) -> np.ndarray:
@@ -59,14 +61,14 @@ class ConfusionMatrix:
                 f"prediction is {prediction.shape} but truth is {truth.shape}; "
                 "score at the truth's size"
             )
-        # One table of all 256² pairs: no copy of the known pixels, no search for unknown ids.
-        pairs = truth.astype(np.uint16) << 8 | prediction
-        counts = np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)[:VOID_ID]
-        self._refuse_unknown("truth", np.flatnonzero(counts.any(axis=1)))
+        # One table of pairs: no copy of the known pixels, and unknown ids show in its sums.
+        counts = pair_counts(truth, prediction, self.num_classes)
+        known = cv2.countNonZero(cv2.compare(truth, VOID_ID, cv2.CMP_NE))
+        if counts.sum() != known:
+            self._refuse_unknown("truth", truth[truth != VOID_ID])
         self._refuse_unknown("prediction", np.flatnonzero(counts[:, :VOID_ID].any(axis=0)))
-        known = counts[: self.num_classes]
-        self.matrix[:, :-1] += known[:, : self.num_classes]
-        self.matrix[:, -1] += known[:, VOID_ID]
+        self.matrix[:, :-1] += counts[:, : self.num_classes]
+        self.matrix[:, -1] += counts[:, VOID_ID]
 
     def iou(self) -> np.ndarray:
         """Intersection over union per class, float64 C; nan where a class is in neither image."""
