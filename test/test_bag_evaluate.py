@@ -34,10 +34,11 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.frame_scores import FrameScores
 from erf_seg_core.evaluation.scoring import score
 from erf_seg_core.inference import Segmentation
-from erf_seg_core.replay_evaluation.bag_evaluation import BagTask, evaluate_bag
+from erf_seg_core.replay_evaluation.bag_evaluation import ALONE, BagTask, evaluate_bag
 from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 from erf_seg_core.replay_evaluation.newest_first import would_be_dropped
 from erf_seg_core.replay_evaluation.options import EvaluationOptions, model_folders
+from erf_seg_core.replay_evaluation.threads import HeldBack
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMVID = load_class_set("camvid11")
@@ -71,6 +72,11 @@ def evaluate(*arguments, network, output):
 
 def scores_of(output, model="small"):
     return FrameScores.load(output / model / "confusion.npz")
+
+
+def rows_of(output):
+    with (output / "frames.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def summary_of(output):
@@ -163,8 +169,7 @@ def result(folder, network, other_network, drive):
 
 
 def test_one_row_for_every_frame_and_model(result):
-    with (result / "frames.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(result)
     assert len(rows) == 2 * FRAMES
     assert {row["model"] for row in rows} == {"small", "other"}
     assert [int(r["stamp_ns"]) for r in rows[:FRAMES]] == [stamp_of(i) for i in range(FRAMES)]
@@ -191,6 +196,38 @@ def test_models_are_told_apart(result):
     assert list(summary["models"]) == ["small", "other"]
     assert summary["models"]["other"]["difference_to_first"] is not None
     assert "<html" in (result / "report.html").read_text()
+
+
+def test_rate_stands_beside_that_of_the_network_alone(result):
+    for model in summary_of(result)["models"].values():
+        reached, alone = model["frames_per_s"], model["network_frames_per_s"]
+        assert reached > 0 < alone
+        assert model["throughput_ratio"] == pytest.approx(reached / alone, abs=1e-5)
+    assert "network alone" in (result / "report.html").read_text()
+
+
+def test_first_items_are_passed_on_together():
+    passed = []
+    held_back = HeldBack(passed.append, 3)
+    for item in range(5):
+        held_back.give(item)
+        assert passed == ([] if item < 2 else list(range(item + 1)))
+    few = HeldBack(passed.append, 3)
+    few.give("few")
+    few.release()
+    few.release()
+    assert passed == [0, 1, 2, 3, 4, "few"]
+
+
+def test_network_alone_is_timed_without_the_rest_whatever_the_drive(network, tmp_path):
+    for frames in (1, ALONE, ALONE + 1):
+        output = tmp_path / f"out{frames}"
+        bag = write_drive(tmp_path / f"bag{frames}", frames)
+        assert evaluate(bag, network=network, output=output) == 0
+        assert len(scores_of(output)) == frames
+        times = [float(row["total_ms"]) - float(row["convert_ms"]) for row in rows_of(output)]
+        alone = summary_of(output)["models"]["small"]["network_frames_per_s"]
+        assert 1000 / alone == pytest.approx(np.median(times[:ALONE]), abs=0.01)
 
 
 def test_annotated_bag_holds_what_the_model_said(result, drive, network):

@@ -22,11 +22,14 @@ from .model_scorer import ModelScorer
 from .options import EvaluationOptions
 from .predictors import Predictor
 from .recorded_frames import RecordedFrame, recorded_frames
-from .threads import Ahead, Behind
+from .threads import Ahead, Behind, HeldBack
 from .truth import TruthAt, open_truth
 
 SHOWN = 6
 """Frames spread over a bag of which pictures are kept."""
+
+ALONE = 8
+"""First labelled frames of a bag, labelled while nothing is scored: how fast the networks are."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
@@ -200,13 +203,18 @@ class _Scoring:
 
 
 @contextmanager
-def _behind(scoring: _Scoring) -> Iterator[Behind[LabelledFrame]]:
+def _behind(scoring: _Scoring) -> Iterator[HeldBack[LabelledFrame]]:
     """A scoring thread that has finished what it was given, whatever ends the block."""
     behind = Behind(scoring.add)
+    held_back = HeldBack(behind.give, ALONE)
     try:
-        yield behind
+        yield held_back
+        held_back.release()
     except BaseException:
-        behind.finish()
+        try:
+            held_back.release()
+        finally:
+            behind.finish()
         raise
     behind.finish()
 

@@ -22,7 +22,7 @@ _SUMMARY = "bag.json"  # written last: where it is, the rest is whole
 _PICTURES = "pictures.json"
 _IN_FILES_OF_THEIR_OWN = ("models", "facts", "shown", "worst")
 _COUNTS = ("boundary", "calibration", "flicker")
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..inference import Segmentation
+from ..inference.segmenter import STAGES as SEGMENTER_STAGES
 from .recorded_frames import RecordedFrame
 
-STAGES = ("convert", "preprocess", "network", "postprocess")
+STAGES = ("convert", *SEGMENTER_STAGES)
 """Parts of a frame's time offline, milliseconds each; "total" is their sum."""
 
 
@@ -52,3 +53,9 @@ def offline_times(convert_ms: float, timing: Mapping[str, float]) -> dict[str, f
     """Times of a frame that the Segmenter labelled here."""
     times = {"convert": convert_ms, **timing}
     return {**times, "total": sum(times.values())}
+
+
+def network_ms(times_ms: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """What the Segmenter itself took of each frame; None for labels that were recorded live."""
+    parts = [times_ms.get(stage) for stage in SEGMENTER_STAGES]
+    return None if any(part is None for part in parts) else sum(parts)

@@ -23,9 +23,10 @@ from ..machine import machine_facts
 from ..report.contents import ModelResult, ReportContents
 from ..report.frames import NS_PER_S, Fate, FrameOutcome, FrameTotals
 from ..report.pictures import Strip, spread
-from .bag_evaluation import SHOWN
+from .bag_evaluation import ALONE, SHOWN
 from .bag_result import BagResult
 from .frame_pictures import WORST
+from .labelled_frame import network_ms
 from .newest_first import would_be_dropped
 from .options import EvaluationOptions, model_folders
 
@@ -158,6 +159,7 @@ def _model_result(name: str, info: CheckpointInfo, results: Sequence[BagResult])
         consistency=flicker if flicker.compared else None,
         calibration=calibration if scored else None,
         frames_per_s=_frames_per_s(name, results),
+        network_frames_per_s=_network_frames_per_s(name, results),
         would_drop=int(sum(part.sum() for part in drops)),
         worst=_worst(name, results),
     )
@@ -170,6 +172,7 @@ def _with_fates(result: ModelResult, live: LiveFates) -> ModelResult:
         frames=live.frames[result.name],
         totals=live.totals[result.name],
         frames_per_s=None,
+        network_frames_per_s=None,
         would_drop=None,
         calibration=None,  # the node was not asked for confidence, which would slow it down
     )
@@ -199,6 +202,19 @@ def _frames_per_s(name: str, results: Sequence[BagResult]) -> float | None:
         busy = {model: c.table.latency_ms.sum() for model, c in result.models.items()}
         frames += len(result.models[name].table)
         seconds += result.seconds * busy[name] / (sum(busy.values()) or 1.0)
+    return frames / seconds if seconds > 0 else None
+
+
+def _network_frames_per_s(name: str, results: Sequence[BagResult]) -> float | None:
+    """Frames per second of the Segmenter alone, from the first frames of each bag."""
+    frames, seconds = 0, 0.0
+    for result in results:
+        table = result.models[name].table
+        alone_ms = network_ms({k: values[:ALONE] for k, values in table.times_ms.items()})
+        if alone_ms is not None and len(alone_ms):
+            frames += len(table)
+            # The median: the first frame of all may still find its memory unused.
+            seconds += len(table) * float(np.median(alone_ms)) / 1000.0
     return frames / seconds if seconds > 0 else None
 
 

@@ -35,9 +35,13 @@ def summary_of(
 
 
 def table_of(contents: ReportContents, found: Sequence[Measures]) -> str:
-    """For reading in a terminal: one line per model, then where the rest is."""
+    """For reading in a terminal: one line per model, then where the rest is.
+
+    "alone" is the frames per second of the network while nothing else is done.
+    """
     drops = "not labelled" if contents.live else "would drop"
-    titles = ("model", "labelled", "mIoU %", "95 % interval", "ms", "p95", "frames/s", drops)
+    scores, speed = ("mIoU %", "95 % interval"), ("ms", "p95", "frames/s", "alone")
+    titles = ("model", "labelled", *scores, *speed, drops)
     rows = [titles, *(_row(m, contents.latency) for m in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(titles))]
     lines = [
@@ -88,6 +92,7 @@ def _row(found: Measures, latency: str) -> tuple[str, ...]:
         _number(spread and spread.median, 1),
         _number(spread and spread.p95, 1),
         _number(result.frames_per_s, 1),
+        _number(result.network_frames_per_s, 1),
         str(len(result.frames) - _labelled(found) if result.totals else result.would_drop),
     )
 

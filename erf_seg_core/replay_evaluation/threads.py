@@ -113,6 +113,33 @@ class Behind(Generic[T]):
                     return
 
 
+class HeldBack(Generic[T]):
+    """Passes items on to `give`, but the first `count` of them only when the last of them is there.
+
+    So nothing works behind while the first items are made.
+    """
+
+    def __init__(self, give: Callable[[T], None], count: int) -> None:
+        """Hold nothing yet."""
+        self._give, self._count = give, count
+        self._held: list[T] | None = []
+
+    def give(self, item: T) -> None:
+        """Pass an item on, or keep it for later."""
+        if self._held is None:
+            self._give(item)
+            return
+        self._held.append(item)
+        if len(self._held) == self._count:
+            self.release()
+
+    def release(self) -> None:
+        """Pass on what is held, and hold nothing from now on."""
+        held, self._held = self._held or [], None
+        for item in held:
+            self._give(item)
+
+
 def _put(queue: Queue, content: object, given_up: threading.Event) -> bool:
     """Put, unless the other side has given up; whether it was put."""
     while not given_up.is_set():

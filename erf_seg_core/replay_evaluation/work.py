@@ -13,6 +13,7 @@ import cv2
 
 from ..errors import ErfSegError
 from .bag_evaluation import BagTask, Stopped, evaluate_bag
+from .freed_memory import keep_freed_memory
 from .options import model_folders
 from .predictors import Networks
 
@@ -58,6 +59,7 @@ def do_work(
 ) -> Done:
     """Evaluate a bag and save its result. What is wrong with the bag is in the return value."""
     options = work.task.options
+    keep_freed_memory()
     try:
         predictors = {
             name: networks.get(model, options, work.threads)

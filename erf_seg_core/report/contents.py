@@ -22,9 +22,10 @@ class ModelResult:
 
     `name` is unique on the page; `class_set` is that of the labels. `frames` are all recorded
     frames, in order; `scores` those that were labelled. `totals` tells where the frames of a live
-    run went. `frames_per_s` is what an offline run reached, `would_drop` how many frames a camera
-    of the recorded rate would have lost at that speed. `worst` are pictures of the worst frames,
-    the worst first, `Strip.note` saying how bad.
+    run went. `frames_per_s` is what an offline run reached, everything included,
+    `network_frames_per_s` what the network reached while nothing else was done; `would_drop` is how
+    many frames a camera of the recorded rate would have lost at that speed. `worst` are pictures of
+    the worst frames, the worst first, `Strip.note` saying how bad.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelResult:
     calibration: Calibration | None = None
     totals: FrameTotals | None = None
     frames_per_s: float | None = None
+    network_frames_per_s: float | None = None
     would_drop: int | None = None
     worst: Sequence[Strip] = ()
 

@@ -50,6 +50,12 @@ class Measures:
         """Expected calibration error, or None."""
         return _finite(self.result.calibration and self.result.calibration.error())
 
+    @property
+    def throughput_ratio(self) -> float | None:
+        """The rate that the evaluation reached over that of the network alone, or None."""
+        reached, alone = self.result.frames_per_s, self.result.network_frames_per_s
+        return reached / alone if reached and alone else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `summary.json`: fractions, milliseconds; None for what is unknown."""
         names = self.result.class_set.names
@@ -64,6 +70,8 @@ class Measures:
             "calibration_error": self.calibration_error,
             "latency_ms": {name: asdict(d) for name, d in self.latency_ms.items()},
             "frames_per_s": self.result.frames_per_s,
+            "network_frames_per_s": self.result.network_frames_per_s,
+            "throughput_ratio": self.throughput_ratio,
             "would_drop": self.result.would_drop,
             "confusion": self.confusion.tolist() if self.scored else None,
         }
