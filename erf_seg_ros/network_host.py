@@ -24,6 +24,9 @@ its device takes seconds; what is not back after a quarter of a minute needs a p
 STEADY_S = 60.0
 """After so long without a failure the next one is a new story, with all attempts."""
 
+_ON_THE_CPU = {"device": "cpu", "engine": "auto", "precision": "auto"}
+"""Options of the fallback: a GPU's engine and float16 are not to be had there."""
+
 Options = Mapping[str, Any]
 """Arguments of `load_segmenter`."""
 
@@ -128,7 +131,7 @@ class NetworkHost:
             self._failed_at = time.monotonic()
             options, plan = self._options, "loading it again"
             if cpu and self._attempts > 0 and self._segmenter.device != "cpu":
-                options, plan = {**options, "device": "cpu", "engine": "auto"}, "going to the CPU"
+                options, plan = {**options, **_ON_THE_CPU}, "going to the CPU"
             pause = self._retry_after_s[self._attempts]
             self._attempts += 1
             self._tell(f"{reason}; {plan} ({self._attempts} of {len(self._retry_after_s)})")

@@ -71,6 +71,7 @@ class NodeDiagnostics:
                 model=segmenter.info.model,
                 class_set=segmenter.class_set.name,
                 engine=segmenter.engine_name,
+                precision=segmenter.precision,
                 device=device,
                 input_size=f"{height}x{width}",
                 **engine.values,

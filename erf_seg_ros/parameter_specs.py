@@ -149,6 +149,13 @@ SPECS: tuple[ParameterSpec, ...] = (
         choices=("auto", "torch", "onnxruntime", "tensorrt"),
     ),
     ParameterSpec(
+        "precision",
+        "auto",
+        "numbers the network computes with; int8 needs `erf_seg quantize` first, fp16 a GPU",
+        Applies.BY_EXCHANGE,
+        choices=("auto", "fp32", "fp16", "int8"),
+    ),
+    ParameterSpec(
         "threads",
         0,
         "CPU threads of the network; 0 is the engine's choice",

@@ -30,6 +30,7 @@ class Settings:
     model: str
     device: str
     engine: str
+    precision: str
     threads: int | None
     input_size: Size | None
     class_map: str | None

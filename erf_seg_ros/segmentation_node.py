@@ -284,7 +284,7 @@ class SegmentationNode(SteadyLifecycleNode):
         height, width = segmenter.input_size
         return (
             f"{segmenter.info.model} ({segmenter.class_set.name}) at {height}×{width} "
-            f"with {segmenter.engine_name} on {segmenter.device}"
+            f"with {segmenter.engine_name} in {segmenter.precision} on {segmenter.device}"
         )
 
 

@@ -216,7 +216,7 @@ def test_device_that_stays_away_leaves_the_cpu(make_host, load):
     load.failures = 1
     host.recover(fail(host), cpu=True, stop=threading.Event())
     assert host.segmenter.device == "cpu"
-    assert load.loaded[-1] == {**FIRST, "engine": "auto"}
+    assert load.loaded[-1] == {**FIRST, "engine": "auto", "precision": "auto"}
     with host.turn() as segmenter:
         assert (segmenter(PICTURE).labels == expected(FIRST)).mean() > 0.99  # another engine
     assert host.verdict.level is Level.WARN

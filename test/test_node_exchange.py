@@ -184,7 +184,11 @@ def test_classes_follow_the_network(stream, folder):
 
 def test_input_size_and_engine_change_too(stream):
     client = stream.client
-    for name, value in (("input_size", (64, 96)), ("engine", "onnxruntime")):
+    for name, value in (
+        ("input_size", (64, 96)),
+        ("engine", "onnxruntime"),
+        ("precision", "fp32"),
+    ):
         before = client.get_parameter(name)
         assert client.set_parameter(name, list(value) if name == "input_size" else value)[0]
         expected = labels_of("dg4", **{name: value})

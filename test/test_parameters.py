@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from erf_seg_core.class_sets import load_class_set
 from erf_seg_core.errors import ErfSegError
-from erf_seg_core.inference import ENGINES, load_segmenter
+from erf_seg_core.inference import ENGINES, PRECISIONS, load_segmenter
 from erf_seg_ros import dds_profile
 from erf_seg_ros.parameters import (
     SPECS,
@@ -62,6 +62,7 @@ def test_every_parameter_is_described(spec):
         ("device", "cpu"),
         ("device", "cuda:1"),
         ("engine", "onnxruntime"),
+        ("precision", "int8"),
         ("threads", 2),
         ("input_size", [512, 1024]),
         ("input_size", [0, 0]),
@@ -96,6 +97,7 @@ def test_good_values_are_taken(name, good):
         ("model", "/nowhere/weights.safetensors", "/nowhere/weights.safetensors"),
         ("device", "gpu", "cuda"),
         ("engine", "tensorflow", "onnxruntime"),
+        ("precision", "fp64", "fp32"),
         ("threads", -1, "0 to 256"),
         ("input_size", [512], "[height, width]"),
         ("input_size", [512, 1022], "multiples of 8"),
@@ -130,8 +132,9 @@ def test_shipped_parameter_file_shows_the_defaults():
     assert content == {"/**": {"ros__parameters": DEFAULTS}}
 
 
-def test_engines_are_those_of_the_segmenter():
+def test_engines_and_precisions_are_those_of_the_segmenter():
     assert SPECS_BY_NAME["engine"].choices == ENGINES
+    assert SPECS_BY_NAME["precision"].choices == PRECISIONS
 
 
 def test_settings_have_none_for_the_networks_own_choice():
