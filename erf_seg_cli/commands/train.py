@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, then print the scores."""
     from erf_seg_core.training import load_recipe, train
+    from erf_seg_core.training.memory import keep_freed_memory
     from erf_seg_core.training.plain_data import parse_assignments
 
     assignments = dict(parse_assignments(args.overrides))
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     restart = args.restart or assignments.pop("restart", None) == "true"
     as_json = args.json or assignments.pop("json", None) == "true"
     recipe = load_recipe(args.recipe, list(assignments.items()))
+    keep_freed_memory()  # this process does nothing else, so it may be so for good
     checkpoint = train(recipe, restart)
     if os.environ.get("RANK", "0") != "0":
         return 0  # under torchrun the first process has the files and the word
