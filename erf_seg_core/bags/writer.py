@@ -186,7 +186,7 @@ _ZSTD_OPTIONS = {100: 1, 201: 1}
 
 
 def _pack_lightly(storage: McapWriter) -> None:
-    """Let zstd work at its first level: half the time of its third for a twentieth more bytes.
+    """Let zstd work at its first level: half the time of its third for 7 % more bytes.
 
     The checksum tells readers of damage, which rosbags leaves to luck.
     """

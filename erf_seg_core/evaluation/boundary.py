@@ -135,8 +135,8 @@ def dilated(bits: np.ndarray, radius: int) -> np.ndarray:
     """Every pixel gets the bits of all pixels at most `radius` away: a disc, row by row.
 
     One pass over the picture serves all classes, which is what makes this fast: a distance
-    transform per class and picture takes ten times as long. So does a picture that lies in memory
-    as one long row, with zeros between its rows that are wide enough for every shift.
+    transform per class and picture takes ten times as long. The rows lie in memory as one long
+    line, with zeros between them, so that every shift is one operation on the whole line.
     """
     height, width = bits.shape
     stride = width + radius

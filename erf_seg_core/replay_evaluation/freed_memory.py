@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Make this process reuse memory that was freed, instead of handing it back at once.
 
     glibc gives large blocks back to the kernel as soon as they are freed, and the kernel clears
-    every page that is asked for again: a fifth of the time of scoring a frame. Once it has seen a
+    every page that is asked for again: an eighth of the time of scoring a frame. Once it has seen a
     block of some size freed, it keeps those that are no larger, up to twice that size in all. So
     it is shown a large one, which is never written to and therefore costs nothing.
     """
