@@ -27,12 +27,12 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from erf_seg_core.errors import in_words
+from erf_seg_core.freed_memory import return_freed_memory
 
 from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
 from .executor import AsideExecutor
 from .lifecycle import SteadyLifecycleNode
-from .memory import return_freed_memory
 from .nav2_bond import Nav2Bond
 from .network_host import NetworkHost, Options
 from .node_diagnostics import NodeDiagnostics

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then print the scores."""
+    from erf_seg_core.freed_memory import keep_freed_memory
     from erf_seg_core.training import load_recipe, train
-    from erf_seg_core.training.memory import keep_freed_memory
     from erf_seg_core.training.plain_data import parse_assignments
 
     assignments = dict(parse_assignments(args.overrides))

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 
 from ..errors import ErfSegError
+from ..freed_memory import keep_freed_memory
 from .bag_evaluation import BagTask, Stopped, evaluate_bag
-from .freed_memory import keep_freed_memory
 from .options import model_folders
 from .predictors import Networks
 
