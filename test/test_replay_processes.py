@@ -151,7 +151,7 @@ def test_player_refuses_a_topic_that_the_bag_has_not(start, bag, tmp_path):
 
 
 def test_recorder_ends_by_itself_once_it_is_quiet(start, bag, tmp_path):
-    recorder = start("recorder", tmp_path / "recorded", CAMERA, "--quiet=0.5")
+    recorder = start("recorder", tmp_path / "recorded", CAMERA, "--quiet=3")
     player = start(
         "player", bag, f"--image-topic={CAMERA}", f"--frames-file={tmp_path / 'played.csv'}",
         "--frames=3", "--hold",
