@@ -1,7 +1,7 @@
 """The README's picture of a report: some of its sections, as a browser shows them, as one JPEG.
 
     erf_seg bag make --synthetic --seed 11 --frames 75 --output drive
-    erf_seg bag evaluate drive --models dg4,dg4_star_light --annotate none --output drive_out
+    erf_seg bag evaluate drive --models dg4,dg4_star_light,erfnet --annotate none --output drive_out
     python scripts/report_picture.py drive_out/report.html docs/images/report.jpg
 
 Needs Chromium and OpenCV. Take public or synthetic recordings: the picture shows their frames.
@@ -17,16 +17,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SIZE = (1100, 2400)
+SIZE = (1100, 3200)
 """Width and height of the browser window; what stays empty below the page is cut off."""
 
 ONLY = """<style>
 body { padding-bottom: 1rem; } h2 { margin-top: 1.5rem; } section > p, header p { display: none; }
 section:nth-of-type(2) h3 ~ h3 ~ h3, section:nth-of-type(2) h3 ~ h3 ~ h3 ~ *,
-section:nth-of-type(1), section:nth-of-type(3), section:nth-of-type(n + 5),
+section:nth-of-type(3), section:nth-of-type(n + 5),
 section:nth-of-type(4) figure ~ * { display: none; }
 </style></head>"""
-"""IoU by class and over the drive, one strip: what is the same on every machine, at any load.
+"""The models side by side, IoU by class and over the drive, one strip.
 
 The sections are those of `templates/report.html.j2`.
 """
