@@ -76,9 +76,11 @@ class ClassColors:
         if event.node == self._owner:
             told = (*event.new_parameters, *event.changed_parameters)
             if any(parameter.name == PARAMETER for parameter in told):
-                self._answered = False  # the next refresh asks again
+                self._asked, self._answered = None, False  # the next refresh asks again
 
     def _on_answer(self, future: Future) -> None:
+        if future is not self._asked:
+            return  # of before a change, or of another node
         answer = future.result()
         values = answer.values[0].string_array_value if answer and answer.values else []
         if values:  # empty: another program's labels, or a model that is not loaded yet
