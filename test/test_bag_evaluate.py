@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -34,11 +35,12 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.frame_scores import FrameScores
 from erf_seg_core.evaluation.scoring import score
 from erf_seg_core.inference import Segmentation
-from erf_seg_core.replay_evaluation.bag_evaluation import ALONE, BagTask, evaluate_bag
+from erf_seg_core.replay_evaluation.bag_evaluation import ROUND, TIMED_EVERY, evaluate_bag
+from erf_seg_core.replay_evaluation.bag_task import BagTask
 from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 from erf_seg_core.replay_evaluation.newest_first import would_be_dropped
 from erf_seg_core.replay_evaluation.options import EvaluationOptions, model_folders
-from erf_seg_core.replay_evaluation.threads import HeldBack
+from erf_seg_core.replay_evaluation.read_ahead import ReadAhead
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMVID = load_class_set("camvid11")
@@ -206,28 +208,70 @@ def test_rate_stands_beside_that_of_the_network_alone(result):
     assert "network alone" in (result / "report.html").read_text()
 
 
-def test_first_items_are_passed_on_together():
-    passed = []
-    held_back = HeldBack(passed.append, 3)
-    for item in range(5):
-        held_back.give(item)
-        assert passed == ([] if item < 2 else list(range(item + 1)))
-    few = HeldBack(passed.append, 3)
-    few.give("few")
-    few.release()
-    few.release()
-    assert passed == [0, 1, 2, 3, 4, "few"]
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_reading_ahead_gives_every_item_in_order_in_one_thread(count):
+    threads = set()
+
+    def items():
+        for item in range(count):
+            threads.add(threading.get_ident())
+            yield item
+
+    with ReadAhead(items, 3) as reader:
+        rounds = []
+        for items_read in reader:
+            rounds.append(items_read)
+            reader.begin()
+            reader.begin()  # twice is once
+    assert [len(some) for some in rounds] == [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+    assert [item for some in rounds for item in some] == list(range(count))
+    assert threads.isdisjoint({threading.get_ident()}) and len(threads) <= 1
+
+
+def test_reading_ahead_gives_what_came_before_an_error():
+    def items():
+        yield from range(4)
+        raise ErfSegError("torn")
+
+    seen = []
+    with pytest.raises(ErfSegError, match="torn"), ReadAhead(items, 3) as reader:
+        for items_read in reader:
+            seen += items_read
+    assert seen == [0, 1, 2, 3]
 
 
 def test_network_alone_is_timed_without_the_rest_whatever_the_drive(network, tmp_path):
-    for frames in (1, ALONE, ALONE + 1):
+    for frames in (1, ROUND, ROUND + 1):
         output = tmp_path / f"out{frames}"
         bag = write_drive(tmp_path / f"bag{frames}", frames)
         assert evaluate(bag, network=network, output=output) == 0
         assert len(scores_of(output)) == frames
         times = [float(row["total_ms"]) - float(row["convert_ms"]) for row in rows_of(output)]
         alone = summary_of(output)["models"]["small"]["network_frames_per_s"]
-        assert 1000 / alone == pytest.approx(np.median(times[:ALONE]), abs=0.01)
+        assert 1000 / alone == pytest.approx(np.median(times), abs=0.01)
+
+
+def test_side_by_side_labels_and_scores_likewise_and_times_some_rounds(network, tmp_path):
+    frames = TIMED_EVERY * ROUND + 2
+    bag = write_drive(tmp_path / "bag", frames)
+    for threads in ("1", "2"):  # with one there is no side by side
+        fixed = ["--models", str(network), "--output", str(tmp_path / threads)]
+        assert main(["bag", "evaluate", str(bag), *fixed, "--threads", threads]) == 0
+    alone, beside = scores_of(tmp_path / "1"), scores_of(tmp_path / "2")
+    assert np.array_equal(alone.confusion, beside.confusion)
+    assert np.isfinite(alone.latency_ms).all()
+    timed = [index for index in range(frames) if index // ROUND % TIMED_EVERY == 0]
+    assert np.flatnonzero(np.isfinite(beside.latency_ms)).tolist() == timed
+    first, second = (summary_of(tmp_path / threads)["models"]["small"] for threads in ("1", "2"))
+    for name in ("scores", "boundary_f", "flicker", "calibration_error", "confusion"):
+        assert first[name] == second[name]
+    assert all(second[name] > 0 for name in ("frames_per_s", "throughput_ratio"))
+    with BagReader(tmp_path / "2" / "small" / "annotated") as annotated:
+        said = [
+            typestore().deserialize_cdr(m.raw, m.msgtype).status[0].message
+            for m in annotated.messages(["/segmentation/timing"])
+        ]
+    assert [i for i, message in enumerate(said) if message.endswith(" ms")] == timed
 
 
 def test_annotated_bag_holds_what_the_model_said(result, drive, network):
@@ -415,6 +459,9 @@ def test_a_slow_frame_costs_those_that_come_meanwhile():
     stamps = np.arange(6) * 100_000_000
     latency = np.array([50.0, 320.0, 50.0, 50.0, 50.0, 50.0])
     assert np.flatnonzero(would_be_dropped(stamps, latency)).tolist() == [2, 3]
+    latency[[0, 2, 3]] = np.nan  # then 320, 230 and 140 ms are assumed
+    assert np.flatnonzero(would_be_dropped(stamps, latency)).tolist() == [1, 2]
+    assert not would_be_dropped(stamps, np.full(6, np.nan)).any()
 
 
 # Long drives
@@ -423,7 +470,7 @@ def test_a_slow_frame_costs_those_that_come_meanwhile():
 class Copying:
     """A predictor of no cost: the red channel's upper bits are the labels."""
 
-    info, class_set, engine, device = None, CAMVID, "none", "cpu"
+    info, class_set, engine, device, side_by_side = None, CAMVID, "none", "cpu", 1
 
     def __call__(self, frame, size):
         labels = frame.image_bgr[..., 2] // 25

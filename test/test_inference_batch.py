@@ -56,6 +56,38 @@ def test_batch_in_one_run_of_the_engine_labels_likewise(network, monkeypatch, co
     assert sorted(set(runs[1:])) == list(range(1, count + 1))
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_small_images_side_by_side_are_labelled_likewise(network, monkeypatch, count):
+    segmenter = Segmenter(network, info_for(network), "cpu", "onnxruntime", threads=2)
+    assert segmenter.side_by_side == 2
+    pictures = (PICTURES * 2)[:count]
+    alone = [segmenter(picture) for picture in pictures]
+    start = segmenter._engine._session
+
+    def session(output, count, threads=None):
+        seen.add(threads)
+        return start(output, count, threads)
+
+    seen = set()
+    monkeypatch.setattr(segmenter._engine, "_session", session)
+    for result, expected in zip(segmenter.batch(pictures), alone, strict=True):
+        assert_same(result, expected)
+    assert seen == {1}
+    quiet = segmenter.batch(pictures, confidence=False)
+    assert all(result.confidence is None for result in quiet)
+    np.testing.assert_array_equal(quiet[-1].labels, alone[-1].labels)
+    segmenter.close()
+
+
+@pytest.mark.parametrize(
+    ("engine", "threads", "size"),
+    [("torch", 2, SIZE), ("onnxruntime", 1, SIZE), ("onnxruntime", 2, (512, 1024))],
+)
+def test_where_side_by_side_is_no_faster_images_take_turns(network, engine, threads, size):
+    segmenter = Segmenter(network, info_for(network), "cpu", engine, size, threads)
+    assert segmenter.side_by_side == 1
+
+
 def test_options_hold_for_all_images(segmenter):
     results = segmenter.batch(PICTURES, confidence=False, label_size=(20, 30))
     for result, picture in zip(results, PICTURES, strict=True):

@@ -92,43 +92,56 @@ def _counts_of(
 ) -> np.ndarray:
     """All classes in one go: a pixel's bit c says that outline of the class c runs through it."""
     kind = np.uint16 if len(classes) < 16 else np.uint32
-    bit_of = np.zeros(256, kind)
-    bit_of[classes] = kind(1) << np.arange(len(classes), dtype=kind)
-    void = kind(1 << len(classes))
-    predicted = _outlines(prediction, bit_of)
-    bit_of[VOID_ID] = void
-    true = _outlines(truth, bit_of, void)
-    near_true = dilated(true | np.multiply(truth == VOID_ID, void, dtype=kind), radius)
-    predicted *= near_true < void
-    near_predicted = dilated(predicted, radius)
     bits = kind(1) << np.arange(len(classes), dtype=kind)
-    columns = (*_count_both(predicted, near_true, bits), *_count_both(true, near_predicted, bits))
-    return np.stack(columns, axis=1)
+    void = kind(1 << len(classes))
+    bit_of = np.zeros(256, kind)
+    bit_of[classes] = bits
+    predicted_at, predicted = _outlines(prediction, bit_of)
+    bit_of[VOID_ID] = void
+    true_at, true = _outlines(truth, bit_of, void)
+    near_true = np.multiply(truth == VOID_ID, void, dtype=kind)
+    near_true.ravel()[true_at] |= true
+    near_true = dilated(near_true, radius).ravel()
+    judged = near_true[predicted_at] < void
+    predicted_at, predicted = predicted_at[judged], predicted[judged]
+    near_predicted = np.zeros(truth.shape, kind)
+    near_predicted.ravel()[predicted_at] = predicted
+    near_predicted = dilated(near_predicted, radius).ravel()
+    columns = (
+        predicted,
+        predicted & near_true[predicted_at],
+        true,
+        true & near_predicted[true_at],
+    )
+    return np.stack([_count_bits(column, bits) for column in columns], axis=1)
 
 
-def _outlines(labels: np.ndarray, bit_of: np.ndarray, void: np.integer | None = None) -> np.ndarray:
-    """Where a pixel differs from its right, lower or lower right neighbour, both classes' bits.
+def _outlines(
+    labels: np.ndarray, bit_of: np.ndarray, void: np.integer | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a pixel differs from its right, lower or lower right neighbour, and both classes' bits.
 
-    `void`, the highest bit of any, is that of pixels whose differences are not known.
+    Places in the flattened picture; lines are thin, so those are few. `void`, the highest bit of
+    any, is that of pixels whose differences are not known.
     """
     height, width = labels.shape
     # Beyond the last row and column they are repeated: there, no neighbour differs.
-    bits = _looked_up(cv2.copyMakeBorder(labels, 0, 1, 0, 1, cv2.BORDER_REPLICATE), bit_of).ravel()
+    line = cv2.copyMakeBorder(labels, 0, 1, 0, 1, cv2.BORDER_REPLICATE).ravel()
     stride = width + 1
-    lines = np.zeros(height * stride, bits.dtype)
-    inner = len(lines) - 1
-    for step in (1, stride, stride + 1):
-        change = bits[:inner] ^ bits[step : step + inner]
+    inner = height * stride - 1
+    steps = (1, stride, stride + 1)
+    differs = np.zeros(inner + 1, bool)
+    for step in steps:
+        differs[:inner] |= line[:inner] != line[step : step + inner]
+    differs.reshape(height, stride)[:, width] = False
+    at = np.flatnonzero(differs)
+    here, found = bit_of[line[at]], np.zeros(len(at), bit_of.dtype)
+    for step in steps:
+        change = here ^ bit_of[line[at + step]]
         if void is not None:
             change *= change < void
-        lines[:inner] |= change
-    return np.ascontiguousarray(lines.reshape(height, stride)[:, :width])
-
-
-def _looked_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """`table[labels]`, with OpenCV several times as fast; it has no unsigned words of 32 bits."""
-    signed = np.dtype(f"i{table.itemsize}")
-    return cv2.LUT(labels, table.view(signed)).view(table.dtype)
+        found |= change
+    return at - at // stride, found
 
 
 def dilated(bits: np.ndarray, radius: int) -> np.ndarray:
@@ -154,18 +167,6 @@ def dilated(bits: np.ndarray, radius: int) -> np.ndarray:
             out[shift:] |= row[: len(row) - shift]
             out[: len(out) - shift] |= row[shift:]
     return np.ascontiguousarray(out.reshape(height, stride)[:, :width])
-
-
-def _count_both(
-    lines: np.ndarray, near: np.ndarray, bits: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many pixels of `lines` have each bit set, and how many of them have it in `near` too.
-
-    Lines are thin, so few pixels are looked at.
-    """
-    at = np.flatnonzero(lines != 0)
-    present = lines.ravel()[at]
-    return _count_bits(present, bits), _count_bits(present & near.ravel()[at], bits)
 
 
 def _count_bits(values: np.ndarray, bits: np.ndarray) -> np.ndarray:

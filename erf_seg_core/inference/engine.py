@@ -42,12 +42,14 @@ class Engine(Protocol):
     """Runs one network at one size.
 
     `name` is one of `ENGINES` and `precision` one of `PRECISIONS` (never "auto"), `device` where it
-    runs ("cpu", "cuda:0").
+    runs ("cpu", "cuda:0"). `side_by_side` is how many images of a run it labels at the same time on
+    the CPU, each on a thread of its own; 1 where that is no faster.
     """
 
     name: str
     device: str
     precision: str
+    side_by_side: int
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Label images N×h×w×3 uint8 BGR of the network's size.

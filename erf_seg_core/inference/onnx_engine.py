@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 import onnxruntime
 import torch
@@ -12,6 +15,19 @@ from .calibration import Calibration
 from .onnx_graph import IMAGE_NAME, GraphOptions, Output, build_graph, lower_for
 from .onnx_providers import providers_for
 from .waiting import say_while_waiting
+
+SIDE_BY_SIDE_PIXELS = 240_000
+"""Images up to here are labelled side by side. Threads that share one small image wait for each
+other; large ones, one to each thread, push each other out of the cache (README, "Batches")."""
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What tells one of an engine's sessions from another; `batch` None takes any number."""
+
+    output: Output
+    threads: int
+    batch: int | None = None
 
 
 class OnnxEngine:
@@ -41,35 +57,57 @@ class OnnxEngine:
         self._half = precision == "fp16" and not tensorrt
         self._providers = providers_for(device, tensorrt, precision == "fp16")
         self._program = lower_for(net, self._graph_options("labels", None))
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.log_severity_level = 3  # errors; warnings are about its own optimizations
-        # Threads that spin while they wait take the cores from everything else on the machine, and
-        # from each other: with the cores busy a frame then takes up to twice as long.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._sessions: dict[tuple[Output, int | None], onnxruntime.InferenceSession] = {}
+        self._threads = threads
+        small = input_size[0] * input_size[1] <= SIDE_BY_SIDE_PIXELS
+        self.side_by_side = threads if device.type == "cpu" and small else 1
+        self._lanes: ThreadPoolExecutor | None = None
+        self._sessions: dict[_Session, onnxruntime.InferenceSession] = {}
         self._session("labels", 1)
 
     def run(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.run`."""
-        session = self._session("labels+confidence" if confidence else "labels", len(images))
+        output: Output = "labels+confidence" if confidence else "labels"
+        if len(images) > 1 and self.side_by_side > 1:
+            return self._run_side_by_side(output, images)
         # ONNX Runtime reads the array where it is, and its own arena reuses what lies in between.
-        labels, *sureness = session.run(None, {IMAGE_NAME: images})
+        labels, *sureness = self._session(output, len(images)).run(None, {IMAGE_NAME: images})
         return labels, sureness[0] if confidence else None
 
     def close(self) -> None:
         """Free the sessions."""
         self._sessions.clear()
+        if self._lanes is not None:
+            self._lanes.shutdown()
 
-    def _session(self, output: Output, count: int) -> onnxruntime.InferenceSession:
+    def _run_side_by_side(
+        self, output: Output, images: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Each image on one thread, as many at a time as there are threads; the same results."""
+        if self._lanes is None:
+            self._lanes = ThreadPoolExecutor(self.side_by_side, "image")
+        session = self._session(output, 1, threads=1)
+
+        def label(image: np.ndarray) -> list[np.ndarray]:
+            return session.run(None, {IMAGE_NAME: image[np.newaxis]})
+
+        labels, *sureness = (
+            np.concatenate(parts) for parts in zip(*self._lanes.map(label, images), strict=True)
+        )
+        return labels, sureness[0] if sureness else None
+
+    def _session(
+        self, output: Output, count: int, threads: int | None = None
+    ) -> onnxruntime.InferenceSession:
         # TensorRT compiles for the shapes it is shown, the others take any number of images.
         batch = count if self.name == "tensorrt" else None
-        if (output, batch) not in self._sessions:
-            self._sessions[output, batch] = self._create_session(output, batch)
-        return self._sessions[output, batch]
+        wanted = _Session(output, threads or self._threads, batch)
+        if wanted not in self._sessions:
+            self._sessions[wanted] = self._create_session(wanted)
+        return self._sessions[wanted]
 
-    def _create_session(self, output: Output, batch: int | None) -> onnxruntime.InferenceSession:
-        graph = build_graph(self._program, self._graph_options(output, batch))
+    def _create_session(self, wanted: _Session) -> onnxruntime.InferenceSession:
+        batch = wanted.batch
+        graph = build_graph(self._program, self._graph_options(wanted.output, batch))
         if self._calibration is not None:
             from .quantization import quantized  # half a second that float32 need not pay
 
@@ -79,14 +117,15 @@ class OnnxEngine:
             with say_while_waiting(
                 "TensorRT prepares the network; the first time it compiles it, which takes minutes"
             ):
-                session = self._start(model)
+                session = self._start(model, wanted.threads)
                 # The compilation itself happens on the first run.
                 session.run(None, {IMAGE_NAME: np.zeros((batch, *self._input_size, 3), np.uint8)})
             return session
-        return self._start(model)
+        return self._start(model, wanted.threads)
 
-    def _start(self, model: bytes) -> onnxruntime.InferenceSession:
-        session = onnxruntime.InferenceSession(model, self._options, providers=self._providers)
+    def _start(self, model: bytes, threads: int) -> onnxruntime.InferenceSession:
+        options = _session_options(threads)
+        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
         wanted = self._providers[0][0]
         if wanted not in session.get_providers():  # it only prints why, and goes on without
             raise ErfSegError(
@@ -98,3 +137,13 @@ class OnnxEngine:
 
     def _graph_options(self, output: Output, batch: int | None) -> GraphOptions:
         return GraphOptions(output, self._input_size, self._form, batch, self._half)
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; warnings are about its own optimizations
+    # Threads that spin while they wait take the cores from everything else on the machine, and
+    # from each other: with the cores busy a frame then takes up to twice as long.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -68,12 +68,20 @@ class Segmenter:
 
     @property
     def gains_from_batches(self) -> bool:
-        """Whether the device labels several images together rather than in turn.
+        """Whether a batch is done sooner than the last of its images, labelled in turn, would be.
 
-        On a CPU a batch takes longer than its images one by one, which stay in the cache. TensorRT
+        Not on a CPU: what `side_by_side` gains there, a batch's first images wait for. TensorRT
         would compile the network anew for each size of batch.
         """
         return self.device != "cpu" and self.engine_name != "tensorrt"
+
+    @property
+    def side_by_side(self) -> int:
+        """How many images of a batch are labelled at the same time, a CPU thread each.
+
+        Batches of at least so many are labelled faster than one image at a time; 1 if none are.
+        """
+        return self._engine.side_by_side if self._engine else 1
 
     def __call__(
         self,
@@ -142,7 +150,8 @@ class Segmenter:
         self, inputs: list[np.ndarray], confidence: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Labels and confidence h×w of each input, in as many runs as suit the device."""
-        together = len(inputs) if self.gains_from_batches else 1
+        side_by_side = len(inputs) >= self.side_by_side > 1
+        together = len(inputs) if self.gains_from_batches or side_by_side else 1
         for first in range(0, len(inputs), together):
             part = inputs[first : first + together]
             stacked = np.stack(part) if len(part) > 1 else part[0][np.newaxis]

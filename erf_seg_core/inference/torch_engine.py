@@ -36,6 +36,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    side_by_side = 1  # PyTorch has one setting of threads for all
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ Topics and types are the node's, stamps and frame_ids the camera's, so it plays 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -76,12 +77,13 @@ class AnnotatedBag:
 
     def _write_timing(self, frame: RecordedFrame, times_ms: Mapping[str, float]) -> None:
         types = typestore().types
-        values = {f"{stage}_ms": f"{ms:.3f}" for stage, ms in times_ms.items()}
+        known = {stage: ms for stage, ms in times_ms.items() if math.isfinite(ms)}
+        values = {f"{stage}_ms": f"{ms:.3f}" for stage, ms in known.items()}
         key_value = types["diagnostic_msgs/msg/KeyValue"]
         status = types["diagnostic_msgs/msg/DiagnosticStatus"](
             level=0,
             name="segmentation",
-            message=f"{sum(times_ms.values()):.1f} ms",
+            message=f"{known['total']:.1f} ms" if "total" in known else "not timed",
             hardware_id="",
             values=[key_value(k, v) for k, v in {**values, "model": self._model}.items()],
         )

@@ -1,49 +1,38 @@
-"""One bag through all models: read ahead, label here, score behind."""
+"""One bag through all models in rounds: label some frames, then score them and read the next."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..bags import BagReader
 from ..bags.topics import choose_image_topic
 from ..bags.writer import DISK_ERRORS
 from ..class_sets import load_class_set
 from ..errors import ErfSegError
-from ..report.pictures import spread
-from .annotated_bag import AnnotatedBag
 from .bag_result import BagResult, ModelFacts
-from .frame_pictures import FramePictures
+from .bag_task import BagTask
 from .labelled_frame import LabelledFrame
-from .model_scorer import ModelScorer
 from .options import EvaluationOptions
-from .predictors import Predictor
+from .predictors import Labelled, Predictor
+from .read_ahead import ReadAhead
 from .recorded_frames import RecordedFrame, recorded_frames
-from .threads import Ahead, Behind, HeldBack
+from .round_scoring import RoundScoring
 from .truth import TruthAt, open_truth
 
-SHOWN = 6
-"""Frames spread over a bag of which pictures are kept."""
+ROUND = 8
+"""Frames of a round; of 1280×720 they take 22 MB, and 15 MB for each model."""
 
-ALONE = 8
-"""First labelled frames of a bag, labelled while nothing is scored: how fast the networks are."""
+TIMED_EVERY = 8
+"""Rounds of which one is timed, the first of them. In the others a network may label frames side
+by side, where that is faster: then how long one takes says nothing of a node that has one camera.
+"""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
     """Raised by `on_frame` to end a bag early, keeping what there is."""
-
-
-@dataclass(frozen=True)
-class BagTask:
-    """One bag to evaluate. `annotated` is where the annotated bag goes, by model."""
-
-    bag: Path
-    name: str
-    options: EvaluationOptions
-    annotated: Mapping[str, Path]
 
 
 @dataclass
@@ -101,18 +90,31 @@ def evaluate_bag(
         truth_at = open_truth(bag, task.name, options)
         recorded = topic.count if options.limit is None else min(topic.count, options.limit)
         not_scored = _why_not_scored(options, predictors, reference, truth_at)
-        scoring = _Scoring(task, predictors, recorded)
         labeller = _Labeller(predictors, reference, not_scored)
 
         def frames() -> Iterator[RecordedFrame]:
             return recorded_frames(bag, topic.name, truth_at, options.limit)
 
-        with _kept(reading), scoring, Ahead(frames) as ahead, _behind(scoring) as behind:
-            for frame in ahead:
-                if frame.image_bgr is not None:
-                    behind.give(labeller(frame))
-                reading.note(frame)
-                on_frame(reading.read)
+        scoring = RoundScoring(task, predictors, recorded)
+        with _kept(reading), scoring, ReadAhead(frames, ROUND) as rounds:
+            for number, frames_read in enumerate(rounds):
+                whole = [frame for frame in frames_read if frame.image_bgr is not None]
+                timed = number % TIMED_EVERY == 0 or not labeller.saves_time
+                if timed and labeller.on_cpu:
+                    scoring.finish()  # what runs beside a network there takes its time
+                else:
+                    rounds.begin()
+                labelling = labeller(whole, timed)
+                labelled: list[LabelledFrame] = []
+                try:
+                    for frame in frames_read:
+                        if frame.image_bgr is not None:
+                            labelled.append(next(labelling))
+                        reading.note(frame)
+                        on_frame(reading.read)
+                finally:  # what is labelled counts, whatever ends the evaluation
+                    rounds.begin()
+                    scoring.add(labelled)
     if reading.problem and not reading.read:
         raise ErfSegError(reading.problem)
     if options.truth and not reading.truths and not reading.problem and not reading.interrupted:
@@ -143,7 +145,7 @@ def evaluate_bag(
 
 
 class _Labeller:
-    """From a recorded frame to a labelled one."""
+    """From recorded frames to labelled ones."""
 
     def __init__(
         self,
@@ -154,69 +156,36 @@ class _Labeller:
         self._predictors = predictors
         self._reference = reference
         self._scored = [model for model in predictors if not not_scored.get(model)]
+        self.on_cpu = any(predictor.device == "cpu" for predictor in predictors.values())
+        self.saves_time = any(predictor.side_by_side > 1 for predictor in predictors.values())
 
-    def __call__(self, frame: RecordedFrame) -> LabelledFrame:
+    def __call__(self, frames: Sequence[RecordedFrame], timed: bool) -> Iterator[LabelledFrame]:
+        """Frames with pictures, labelled in order; if `timed` need not be, by the faster way."""
         # Scored at the truth's size, as `erf_seg evaluate` does, or the numbers would differ.
-        size = (frame.image_bgr if frame.truth is None else frame.truth).shape[:2]
-        results, times = {}, {}
-        for model, predict in self._predictors.items():
-            labelled = predict(frame, size)
-            if labelled is not None:
-                results[model], times[model] = labelled
+        sizes = [(f.image_bgr if f.truth is None else f.truth).shape[:2] for f in frames]
+        together: dict[str, list[Labelled]] = {}
+        if not timed and len(set(sizes)) == 1:
+            for model, predictor in self._predictors.items():
+                if len(frames) >= predictor.side_by_side > 1:
+                    together[model] = predictor.untimed(frames, sizes[0])
+        for place, (frame, size) in enumerate(zip(frames, sizes, strict=True)):
+            labelled = {
+                model: together[model][place] if model in together else predict(frame, size)
+                for model, predict in self._predictors.items()
+            }
+            yield self._with_truth(frame, size, {m: x for m, x in labelled.items() if x})
+
+    def _with_truth(
+        self, frame: RecordedFrame, size: tuple[int, int], labelled: Mapping[str, Labelled]
+    ) -> LabelledFrame:
+        results = {model: result for model, (result, _) in labelled.items()}
         truth = frame.truth
         if self._reference is not None:
             own = [m for m, p in self._predictors.items() if p is self._reference and m in results]
             truth = results[own[0]].labels if own else self._reference(frame, size)[0].labels
         truths = {} if truth is None else dict.fromkeys(self._scored, truth)
+        times = {model: times_ms for model, (_, times_ms) in labelled.items()}
         return LabelledFrame(frame, results, times, truths)
-
-
-class _Scoring:
-    """What happens to labelled frames, in a thread of its own."""
-
-    def __init__(self, task: BagTask, predictors: Mapping[str, Predictor], recorded: int) -> None:
-        class_sets = {model: p.class_set for model, p in predictors.items()}
-        self._scorers = {m: ModelScorer(m, class_set) for m, class_set in class_sets.items()}
-        self.pictures = FramePictures(task.name, class_sets, spread(range(recorded), SHOWN))
-        self._annotated = {
-            model: AnnotatedBag(path, class_sets[model], model, task.options.annotate)
-            for model, path in task.annotated.items()
-        }
-
-    def __enter__(self) -> _Scoring:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the annotated bags; one that the disk refuses must not keep the others open."""
-        with ExitStack() as stack:
-            for writer in self._annotated.values():
-                stack.callback(writer.close)
-
-    def add(self, frame: LabelledFrame) -> None:
-        scores = {model: self._scorers[model].add(frame) for model in frame.results}
-        self.pictures.add(frame, scores)
-        for model in frame.results.keys() & self._annotated.keys():
-            self._annotated[model].add(frame.recorded, frame.results[model], frame.times_ms[model])
-
-    def counts(self) -> dict:
-        return {model: scorer.counts() for model, scorer in self._scorers.items()}
-
-
-@contextmanager
-def _behind(scoring: _Scoring) -> Iterator[HeldBack[LabelledFrame]]:
-    """A scoring thread that has finished what it was given, whatever ends the block."""
-    behind = Behind(scoring.add)
-    held_back = HeldBack(behind.give, ALONE)
-    try:
-        yield held_back
-        held_back.release()
-    except BaseException:
-        try:
-            held_back.release()
-        finally:
-            behind.finish()
-        raise
-    behind.finish()
 
 
 @contextmanager

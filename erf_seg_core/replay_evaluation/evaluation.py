@@ -18,8 +18,8 @@ from ..inference.engine import default_threads
 from ..report.contents import ReportContents
 from ..report.html import write_report
 from ..report.measures import measures
-from .bag_evaluation import BagTask
 from .bag_result import BagResult, fingerprint_of
+from .bag_task import BagTask
 from .cluster import run_on_cluster
 from .merge import LiveFates, report_contents, write_frames_csv
 from .options import EvaluationOptions, model_folders

@@ -23,12 +23,13 @@ from ..machine import machine_facts
 from ..report.contents import ModelResult, ReportContents
 from ..report.frames import NS_PER_S, Fate, FrameOutcome, FrameTotals
 from ..report.pictures import Strip, spread
-from .bag_evaluation import ALONE, SHOWN
 from .bag_result import BagResult
 from .frame_pictures import WORST
+from .frame_table import FrameTable
 from .labelled_frame import network_ms
 from .newest_first import would_be_dropped
 from .options import EvaluationOptions, model_folders
+from .round_scoring import SHOWN
 
 
 @dataclass(frozen=True)
@@ -199,22 +200,28 @@ def _frames_per_s(name: str, results: Sequence[BagResult]) -> float | None:
     """
     frames, seconds = 0, 0.0
     for result in results:
-        busy = {model: c.table.latency_ms.sum() for model, c in result.models.items()}
+        busy = {model: _busy_ms(counts.table) for model, counts in result.models.items()}
         frames += len(result.models[name].table)
         seconds += result.seconds * busy[name] / (sum(busy.values()) or 1.0)
     return frames / seconds if seconds > 0 else None
 
 
+def _busy_ms(table: FrameTable) -> float:
+    """All frames' time, as far as the timed ones tell."""
+    timed = table.latency_ms[np.isfinite(table.latency_ms)]
+    return float(timed.mean()) * len(table) if len(timed) else 0.0
+
+
 def _network_frames_per_s(name: str, results: Sequence[BagResult]) -> float | None:
-    """Frames per second of the Segmenter alone, from the first frames of each bag."""
+    """Frames per second of the Segmenter alone; nothing else runs while it labels."""
     frames, seconds = 0, 0.0
     for result in results:
         table = result.models[name].table
-        alone_ms = network_ms({k: values[:ALONE] for k, values in table.times_ms.items()})
-        if alone_ms is not None and len(alone_ms):
+        alone_ms = network_ms(table.times_ms)
+        if alone_ms is not None and np.isfinite(alone_ms).any():
             frames += len(table)
             # The median: the first frame of all may still find its memory unused.
-            seconds += len(table) * float(np.median(alone_ms)) / 1000.0
+            seconds += len(table) * float(np.nanmedian(alone_ms)) / 1000.0
     return frames / seconds if seconds > 0 else None
 
 

@@ -14,9 +14,13 @@ def would_be_dropped(stamps_ns: np.ndarray, latency_ms: np.ndarray) -> np.ndarra
 
     Args:
         stamps_ns: int64 N, ascending.
-        latency_ms: float64 N.
+        latency_ms: float64 N; where it is nan, that of the frames around is taken.
 
     """
+    measured = np.flatnonzero(np.isfinite(latency_ms))
+    if not len(measured):
+        return np.zeros(len(stamps_ns), bool)
+    latency_ms = np.interp(np.arange(len(latency_ms)), measured, latency_ms[measured])
     arrival_ms = (stamps_ns - stamps_ns[:1]) / 1e6
     dropped = np.zeros(len(stamps_ns), bool)
     oldest_waiting, free_ms = 0, -np.inf

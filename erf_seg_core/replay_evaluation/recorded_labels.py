@@ -13,11 +13,14 @@ from ..inference import Segmentation
 from ..report.bag_pictures import label_pictures
 from ..report.frames import FrameOutcome
 from ..report.matched_frames import Follower
+from .predictors import Labelled
 from .recorded_frames import RecordedFrame
 
 
 class RecordedLabels:
     """A predictor that looks up what a live run recorded for a frame."""
+
+    side_by_side = 1
 
     def __init__(
         self,
@@ -35,9 +38,7 @@ class RecordedLabels:
         self._times = {frame.stamp_ns: frame.times_ms for frame in frames}
         self._names = list(dict.fromkeys(name for f in frames for name in f.times_ms))
 
-    def __call__(
-        self, frame: RecordedFrame, size: tuple[int, int]
-    ) -> tuple[Segmentation, dict[str, float]] | None:
+    def __call__(self, frame: RecordedFrame, size: tuple[int, int]) -> Labelled | None:
         """The recorded label at (height, width) `size`, if there is one; nan for lost times."""
         labels = self._label_at(frame.stamp_ns)
         if labels is None:
@@ -45,6 +46,10 @@ class RecordedLabels:
         times = self._times.get(frame.stamp_ns, {})
         named = {name: times.get(name, float("nan")) for name in self._names}
         return Segmentation(resize_labels(labels, size), None), named
+
+    def untimed(self, frames: Sequence[RecordedFrame], size: tuple[int, int]) -> list[Labelled]:
+        """Not used: looking up is not faster together."""
+        raise NotImplementedError
 
 
 @contextmanager

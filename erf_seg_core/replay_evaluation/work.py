@@ -11,9 +11,11 @@ from pathlib import Path
 
 import cv2
 
+from ..bags.messages import typestore
 from ..errors import ErfSegError
 from ..freed_memory import keep_freed_memory
-from .bag_evaluation import BagTask, Stopped, evaluate_bag
+from .bag_evaluation import Stopped, evaluate_bag
+from .bag_task import BagTask
 from .options import model_folders
 from .predictors import Networks
 
@@ -60,6 +62,7 @@ def do_work(
     """Evaluate a bag and save its result. What is wrong with the bag is in the return value."""
     options = work.task.options
     keep_freed_memory()
+    typestore()  # like the networks it is there before the clock of the first bag runs
     try:
         predictors = {
             name: networks.get(model, options, work.threads)
