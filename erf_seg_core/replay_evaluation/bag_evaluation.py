@@ -163,7 +163,7 @@ class _Labeller:
         """Frames with pictures, labelled in order; if `timed` need not be, by the faster way."""
         # Scored at the truth's size, as `erf_seg evaluate` does, or the numbers would differ.
         sizes = [(f.image_bgr if f.truth is None else f.truth).shape[:2] for f in frames]
-        together: dict[str, list[Labelled]] = {}
+        together: dict[str, Sequence[Labelled | None]] = {}
         if not timed and len(set(sizes)) == 1:
             for model, predictor in self._predictors.items():
                 if len(frames) >= predictor.side_by_side > 1:

@@ -34,8 +34,10 @@ class Predictor(Protocol):
         """Labels of (height, width) `size` and the frame's times; None if it has no label."""
         ...
 
-    def untimed(self, frames: Sequence[RecordedFrame], size: tuple[int, int]) -> list[Labelled]:
-        """Label several frames, all with the same `size`, without the networks' times."""
+    def untimed(
+        self, frames: Sequence[RecordedFrame], size: tuple[int, int]
+    ) -> Sequence[Labelled | None]:
+        """Label several frames, all with the same `size`; nobody asks for the times."""
         ...
 
 

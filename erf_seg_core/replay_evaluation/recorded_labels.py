@@ -47,9 +47,11 @@ class RecordedLabels:
         named = {name: times.get(name, float("nan")) for name in self._names}
         return Segmentation(resize_labels(labels, size), None), named
 
-    def untimed(self, frames: Sequence[RecordedFrame], size: tuple[int, int]) -> list[Labelled]:
-        """Not used: looking up is not faster together."""
-        raise NotImplementedError
+    def untimed(
+        self, frames: Sequence[RecordedFrame], size: tuple[int, int]
+    ) -> list[Labelled | None]:
+        """The same of several frames."""
+        return [self(frame, size) for frame in frames]
 
 
 @contextmanager
