@@ -272,6 +272,9 @@ def test_side_by_side_labels_and_scores_likewise_and_times_some_rounds(network, 
             for m in annotated.messages(["/segmentation/timing"])
         ]
     assert [i for i, message in enumerate(said) if message.endswith(" ms")] == timed
+    words = f"Timed: {len(timed)} of {frames} frames of small"
+    assert words in (tmp_path / "2" / "report.html").read_text(encoding="utf-8")
+    assert "Timed:" not in (tmp_path / "1" / "report.html").read_text(encoding="utf-8")
 
 
 def test_annotated_bag_holds_what_the_model_said(result, drive, network):

@@ -347,6 +347,16 @@ def test_lines_mark_what_is_missing_and_where_bags_begin():
     assert svg.count("<circle") == 4
 
 
+def test_no_line_bridges_a_long_gap():
+    values = np.where(np.arange(40) % 20 < 3, 5.0, np.nan)
+    svg = lines_over_time([Series("model0", "one", np.arange(40.0), values)], "ms", "words")
+    assert svg.count("<polyline") == 2
+    assert svg.count("<circle") == 6
+    values[1] = np.nan  # a frame or two missing is no gap
+    svg = lines_over_time([Series("model0", "one", np.arange(40.0), values)], "ms", "words")
+    assert svg.count("<polyline") == 2
+
+
 def test_thinning_keeps_the_extremes():
     rng = np.random.default_rng(0)
     values = rng.random(10_000)

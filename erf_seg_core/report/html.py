@@ -100,6 +100,7 @@ def _time_figures(
     widest = max(sum(d.median for d in named.values()) for named in parts.values())
     drawn = {part for named in parts.values() for part in named}
     return {
+        "untimed": _untimed_in_words(contents, timed),
         "rows": list(dict.fromkeys(name for m in timed for name in m.latency_ms)),
         "legend": {part: words for part, words in figures.PARTS.items() if part in drawn},
         "parts": {name: figures.parts_bar(named, widest) for name, named in parts.items()},
@@ -114,6 +115,20 @@ def _time_figures(
         },
         "timeline": _timeline(contents, timed, entries),
     }
+
+
+def _untimed_in_words(contents: ReportContents, timed: Sequence[Measures]) -> str:
+    """How many frames the times are of, where that is not all."""
+    counts = {
+        m.result.name: (len(_times(m, contents.latency)), len(m.result.frames)) for m in timed
+    }
+    if contents.live or all(some == whole for some, whole in counts.values()):
+        return ""
+    words = (f"{some} of {whole} frames of {name}" for name, (some, whole) in counts.items())
+    return (
+        f"Timed: {', '.join(words)}, each with all threads and nothing beside it. The others were "
+        "labelled side by side, which is faster for all of them and slower for each."
+    )
 
 
 def _parts(found: Measures) -> dict[str, Distribution]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -17,6 +18,7 @@ WIDTH = 960
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
 
 _MOST_DOTS = 300  # more than that run into each other, and make the page heavy
+_LONG_GAP = 5  # usual steps
 
 
 class Axis:
@@ -80,12 +82,24 @@ def _line(series: Series, axis: Axis, rise: Axis) -> list[str]:
     known = np.isfinite(series.values)
     seconds, values = thinned(series.seconds[known], series.values[known], WIDTH - LEFT - RIGHT)
     points = [(axis(s), rise(v)) for s, v in zip(seconds, values, strict=True)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    line = [f'<polyline class="line-{series.css}" points="{path}"/>']
+    starts = [0, *_long_gaps(seconds), len(points)]
+    paths = [
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in points[start:end])
+        for start, end in pairwise(starts)
+    ]
+    line = [f'<polyline class="line-{series.css}" points="{path}"/>' for path in paths]
     if len(points) > _MOST_DOTS:
         return line
     dot = f'<circle class="dot-{series.css}"'
     return line + [f'{dot} cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in points]
+
+
+def _long_gaps(seconds: np.ndarray) -> list[int]:
+    """Where values begin again after a gap of which a line would claim to know something."""
+    steps = np.diff(seconds)
+    if not len(steps):
+        return []
+    return (np.flatnonzero(steps > _LONG_GAP * np.median(steps)) + 1).tolist()
 
 
 def thinned(seconds: np.ndarray, values: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
