@@ -12,8 +12,8 @@ from erf_seg_core.bags.topics import choose_image_topic
 from erf_seg_core.checkpoint import find_checkpoint, load_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.replay_evaluation.bag_evaluation import evaluate_bag
-from erf_seg_core.replay_evaluation.bag_task import BagTask
 from erf_seg_core.replay_evaluation.bag_result import BagResult
+from erf_seg_core.replay_evaluation.bag_task import BagTask
 from erf_seg_core.replay_evaluation.evaluation import (
     Evaluation,
     disk_trouble_explained,
