@@ -12,7 +12,7 @@ WARM_UP = 15  # cycles until the allocator has what it will reuse
 CYCLES = 100
 WINDOW = 10  # readings scatter by megabytes, what is leaked is in the lowest of several, too
 ALLOWED_BYTES = 5_000_000
-ALWAYS = {"/diagnostics", "/parameter_events", "/rosout", "/segmentation/transition_event"}
+ALWAYS = ["/diagnostics", "/parameter_events", "/rosout", "/segmentation/transition_event"]
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def topics_of_node(client):
         names = client.node.get_publisher_names_and_types_by_node("segmentation", "/")
         names += client.node.get_subscriber_names_and_types_by_node("segmentation", "/")
     except NodeNameNonExistentError:
-        return set()
-    return {name for name, _ in names}
+        return []
+    return sorted(name for name, _ in names)
 
 
 def live_once(client, process):

@@ -123,8 +123,7 @@ def test_frames_go_out_at_their_deadlines_without_drift(start, bag, tmp_path):
     _, frames = record(start, bag, tmp_path, "--rate=2", end=signal.SIGTERM)
     assert all(f.late_us >= 0 for f in frames)
     # Each is measured from the start, so that the lateness of one does not add to the next's.
-    # A busy machine makes some late; a drift would make all of the last ones late.
-    assert min(f.late_us for f in frames[FRAMES // 2 :]) < 20_000
+    assert np.median([f.late_us for f in frames]) < 20_000
     live_s = (frames[-1].live_ns - frames[0].live_ns) / 1e9
     assert live_s == pytest.approx((FRAMES - 1) * PERIOD_NS / 1e9 / 2, abs=1e-6)
     sent_s = (frames[-1].sent_ns - frames[0].sent_ns) / 1e9

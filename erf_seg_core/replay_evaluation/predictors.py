@@ -53,8 +53,9 @@ class SegmenterPredictor:
         self.side_by_side = segmenter.side_by_side
         self._segmenter = segmenter
         segmenter.warm_up(1)
-        black = np.zeros((*segmenter.input_size, 3), np.uint8)
-        segmenter.batch([black] * self.side_by_side)
+        if self.side_by_side > 1:
+            black = np.zeros((*segmenter.input_size, 3), np.uint8)
+            segmenter.batch([black] * self.side_by_side)
 
     def __call__(self, frame: RecordedFrame, size: tuple[int, int]) -> Labelled:
         """Label the frame."""
