@@ -10,7 +10,7 @@ import pytest
 from erf_seg_core.class_sets import VOID_ID
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation import bootstrap, resampling
-from erf_seg_core.evaluation.boundary import BoundaryScore, dilated, f_score
+from erf_seg_core.evaluation.boundary import BoundaryScore, f_score, nearby
 from erf_seg_core.evaluation.calibration import Calibration
 from erf_seg_core.evaluation.flicker import TemporalConsistency
 from erf_seg_core.evaluation.frame_scores import FrameScores
@@ -242,11 +242,16 @@ def test_outlines_are_those_of_davis_class_by_class(classes):
 
 
 @pytest.mark.parametrize("radius", [0, 1, 3, 7])
-def test_dilation_is_a_disc(radius):
+def test_what_is_nearby_is_a_disc(radius):
     dots = np.zeros((19, 40), np.uint32)
     dots[3, 5], dots[10, 20], dots[18, 39], dots[11, 22] = 1, 2, 4, 5
+    everywhere = np.arange(dots.size)
+    around = nearby(dots, everywhere, radius).reshape(dots.shape)
     for bit in (1, 2, 4):
-        assert ((dilated(dots, radius) & bit > 0) == near(dots & bit > 0, radius)).all()
+        assert ((around & bit > 0) == near(dots & bit > 0, radius)).all()
+    some = everywhere[::7]
+    assert (nearby(dots, some, radius) == around.ravel()[some]).all()
+    assert len(nearby(dots, everywhere[:0], radius)) == 0
 
 
 def test_outlines_within_the_tolerance_are_right_and_beyond_it_wrong():

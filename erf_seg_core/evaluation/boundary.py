@@ -99,19 +99,19 @@ def _counts_of(
     predicted_at, predicted = _outlines(prediction, bit_of)
     bit_of[VOID_ID] = void
     true_at, true = _outlines(truth, bit_of, void)
-    near_true = np.multiply(truth == VOID_ID, void, dtype=kind)
-    near_true.ravel()[true_at] |= true
-    near_true = dilated(near_true, radius).ravel()
-    judged = near_true[predicted_at] < void
-    predicted_at, predicted = predicted_at[judged], predicted[judged]
-    near_predicted = np.zeros(truth.shape, kind)
-    near_predicted.ravel()[predicted_at] = predicted
-    near_predicted = dilated(near_predicted, radius).ravel()
+    marks = np.multiply(truth == VOID_ID, void, dtype=kind)
+    marks.ravel()[true_at] |= true
+    near_true = nearby(marks, predicted_at, radius)
+    judged = near_true < void
+    predicted_at, predicted, near_true = predicted_at[judged], predicted[judged], near_true[judged]
+    marks.fill(0)
+    marks.ravel()[predicted_at] = predicted
+    near_predicted = nearby(marks, true_at, radius)
     columns = (
         predicted,
-        predicted & near_true[predicted_at],
+        predicted & near_true,
         true,
-        true & near_predicted[true_at],
+        true & near_predicted,
     )
     return np.stack([_count_bits(column, bits) for column in columns], axis=1)
 
@@ -144,29 +144,31 @@ def _outlines(
     return at - at // stride, found
 
 
-def dilated(bits: np.ndarray, radius: int) -> np.ndarray:
-    """Every pixel gets the bits of all pixels at most `radius` away: a disc, row by row.
+def nearby(bits: np.ndarray, at: np.ndarray, radius: int) -> np.ndarray:
+    """Bits of all pixels at most `radius` away from each of some places in the flattened picture.
 
-    One pass over the picture serves all classes, which is what makes this fast: a distance
-    transform per class and picture takes ten times as long. The rows lie in memory as one long
-    line, with zeros between them, so that every shift is one operation on the whole line.
+    A disc is a pile of rows. `runs[n]` has the bits of any n pixels in a row, for the powers of
+    two; two of them, which may overlap, make a row of any length. So a few passes over the picture
+    and a few looks from each place serve all classes at once, where a distance transform takes a
+    pass for each class.
     """
     height, width = bits.shape
-    stride = width + radius
-    spaced = np.zeros((height, stride), bits.dtype)
-    spaced[:, :width] = bits
-    line = spaced.ravel()
-    out, row = line.copy(), line.copy()
-    widths = [math.isqrt(radius * radius - down * down) for down in range(radius + 1)]
-    for reach in range(radius + 1):
-        if reach:
-            row[reach:] |= line[:-reach]
-            row[:-reach] |= line[reach:]
-        for down in (d for d, widest in enumerate(widths) if widest == reach and d < height):
-            shift = down * stride
-            out[shift:] |= row[: len(row) - shift]
-            out[: len(out) - shift] |= row[shift:]
-    return np.ascontiguousarray(out.reshape(height, stride)[:, :width])
+    stride = width + radius  # zeros between the rows, so that none of them runs on into the next
+    line = np.zeros((radius + height + radius) * stride, bits.dtype)
+    line[radius * stride :][: height * stride].reshape(height, stride)[:, :width] = bits
+    runs = {1: line}
+    for size in (1 << power for power in range((2 * radius + 1).bit_length() - 1)):
+        runs[2 * size] = runs[size][:-size] | runs[size][size:]
+    places = at + at // width * radius
+    found = np.zeros(len(at), bits.dtype)
+    for down in range(-radius, radius + 1):
+        reach = math.isqrt(radius * radius - down * down)
+        length = 2 * reach + 1
+        size = 1 << (length.bit_length() - 1)
+        first = (radius + down) * stride - reach
+        for start in {first, first + length - size}:
+            found |= runs[size][start:][places]
+    return found
 
 
 def _count_bits(values: np.ndarray, bits: np.ndarray) -> np.ndarray:
