@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from erf_seg_core import ErfSegError, build_model, list_models
 from erf_seg_core.models import (
@@ -56,6 +57,23 @@ def test_shuffled_twins_cost_the_same(groups):
 def test_real_parameters_are_those_of_the_network(name):
     net = build_model(name)
     assert real_cost(name).params == sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["erfnet", "dg4s", "dg4_star", "dg2_star_light", "d_encoder"])
+def test_real_macs_are_those_that_torch_counts(name):
+    with torch.device("meta"):
+        net, image = build_model(name).eval(), torch.empty(1, 3, 64, 96)
+    with FlopCounterMode(display=False) as counter:
+        net(image)
+    assert 2 * real_cost(name, size=(64, 96)).macs == counter.get_total_flops()
+
+
+def test_counting_leaves_the_random_numbers_of_a_training_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    real_cost("dg4_star", num_classes=7)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_real_macs_of_a_convolution_counted_by_hand():
