@@ -28,6 +28,7 @@ def queue_file(tmp_path):
         "recipe": str(recipe),
         "results": str(tmp_path / "results"),
         "seeds": [1, 2],
+        "common": {"precision": "float32"},
         "runs": {
             "dense": {"model": "d_star_light"},
             "gradual + permute": {
@@ -49,6 +50,7 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
         ("dense", 2),
         ("gradual + permute", 2),
     ]
+    assert queue[0].overrides == {"precision": "float32", "model": "d_star_light"}
     assert run_queue.table(queue) == "no run of this queue is done yet"
     assert run_queue.main([str(queue_file), "--curves", str(tmp_path / "curves.png")]) == 2
     # Another worker holds the first run: this one does the others.

@@ -50,10 +50,11 @@ class Run:
 
 
 def read_queue(path: Path) -> list[Run]:
-    """List the runs of a queue file, all of the first seed first."""
+    """List the runs of a queue file, all of the first seed first; `common` holds for each."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    common = data.get("common", {})
     return [
-        Run(name, seed, overrides, Path(data["recipe"]), Path(data["results"]))
+        Run(name, seed, {**common, **overrides}, Path(data["recipe"]), Path(data["results"]))
         for seed in data["seeds"]
         for name, overrides in data["runs"].items()
     ]
