@@ -305,6 +305,28 @@ def test_annotated_bag_holds_what_the_model_said(result, drive, network):
     assert {v.key for v in content.status[0].values} >= {"network_ms", "total_ms", "model"}
 
 
+def test_annotated_bag_explains_itself_to_foxglove(result):
+    """Its own reader decodes every message by the definitions that the file brings along."""
+    reason = "needs mcap-ros2-support, see requirements/dev.txt"
+    decoder = pytest.importorskip("mcap_ros2.decoder", reason=reason)
+    mcap = pytest.importorskip("mcap.reader", reason=reason)
+    (file,) = (result / "small" / "annotated").glob("*.mcap")
+    with file.open("rb") as stream:
+        factories = [decoder.DecoderFactory()]
+        reader = mcap.make_reader(stream, validate_crcs=True, decoder_factories=factories)
+        assert reader.get_header().profile == "ros2"
+        decoded = [(c.topic, m.log_time, d) for _, c, m, d in reader.iter_decoded_messages()]
+    assert len(decoded) == 5 * FRAMES
+    for _, time_ns, content in decoded:
+        stamp = content.header.stamp
+        assert (time_ns, content.header.frame_id) == (
+            stamp.sec * 1_000_000_000 + stamp.nanosec,
+            FRAME_ID,
+        )
+    label = next(d for topic, _, d in decoded if topic == "/segmentation/label")
+    assert (label.encoding, label.step, len(label.data)) == ("mono8", SIZE[1], SIZE[0] * SIZE[1])
+
+
 def test_nothing_is_annotated_if_nothing_is_wanted(network, drive, tmp_path):
     assert evaluate(drive, "--annotate", "none", network=network, output=tmp_path) == 0
     assert not (tmp_path / "small" / "annotated").exists()
