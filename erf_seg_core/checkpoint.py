@@ -243,10 +243,11 @@ def _refuse_unreadable(path: Path) -> None:
         raise ErfSegError(f"there is no checkpoint file {path}")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise ErfSegError(f"cannot read checkpoint {path}: {error}") from error
-    if start.startswith(_PICKLE_STARTS):
+    # A safetensors header begins after its length, which may look like anything.
+    if start.startswith(_PICKLE_STARTS) and start[8:] != b"{":
         raise ErfSegError(
             f"{path} is a pickled PyTorch file, which is never run here; "
             f"convert it with 'erf_seg import {path} --model NAME --output OUT{SUFFIX}'"

@@ -87,7 +87,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ErfSegError(f"there is no file {path}") from error
     except Exception as error:  # torch raises many types for files that are not its own
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ErfSegError(
             f"{path} is not a PyTorch weight file that loads without running code ({reason})"
         ) from error

@@ -107,6 +107,18 @@ def test_pickled_file_is_refused_without_running_it(tmp_path, capfd, zipped):
     assert capfd.readouterr().out == ""
 
 
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, net, info):
+    """Lengths of 0x0280 and so on begin as pickles do."""
+    path, plain = tmp_path / "net.safetensors", tmp_path / "plain.safetensors"
+    save_checkpoint(plain, net, info)
+    length = int.from_bytes(plain.read_bytes()[:8], "little")
+    missing = (0x0280 - length) % 65536
+    info.notes += "x" * missing
+    save_checkpoint(path, net, info)
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    assert load_checkpoint(path)[0].notes == info.notes
+
+
 def test_wrong_class_count_is_refused(tmp_path, info):
     with pytest.raises(ErfSegError, match=r"11\s+outputs.*output_conv"):
         save_checkpoint(tmp_path / "x.safetensors", build_model("d_star_light", 12), info)

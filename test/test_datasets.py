@@ -61,6 +61,21 @@ def test_what_is_wrong_with_a_data_set_is_named(tmp_path):
         camvid(tmp_path)
 
 
+def test_files_with_capital_endings_are_images_too(tmp_path):
+    folder = write_camvid(tmp_path / "camvid", count=2)
+    for kind, ending in (("images", ".JPEG"), ("labels", ".PNG")):
+        path = folder / "train" / kind / "drive0_000.png"
+        path.rename(path.with_suffix(ending))
+    assert len(camvid(tmp_path).frames) == 2
+
+
+def test_a_class_set_that_only_begins_like_the_data_sets_is_refused(tmp_path):
+    longer = replace(CAMVID, name="mine", names=(*CAMVID.names[:-1], "tram"))
+    write_camvid(tmp_path / "camvid", count=2)
+    with pytest.raises(ErfSegError, match="'mine' is not that of a 'camvid' data set"):
+        open_source(Source("camvid", "camvid"), longer, tmp_path)
+
+
 def test_cityscapes_official_layout_and_ids(tmp_path):
     for kind, name, pixel in (
         ("leftImg8bit", "aachen_0_leftImg8bit.png", np.zeros((8, 4, 3), np.uint8)),

@@ -257,11 +257,43 @@ def test_optimizer_moments_follow_the_channels():
         (FreeChannels("0", "3", before=("4",)), "'4' is not a channel-wise layer of 8"),
         (FreeChannels("6", "7"), "'6' is no dense Conv2d"),
         (FreeChannels("0", "3", shuffle=3), "do not divide by 3"),
+        (FreeChannels("0", "3", before=("9",)), "'9' is missing"),
+        (FreeChannels("0", "absent"), "'absent' is missing"),
     ],
 )
 def test_wrong_places_for_permutation_are_refused_by_name(place, message):
+    net = bottleneck()
     with pytest.raises(ValueError, match=message):
-        GradualGrouping(bottleneck(), {"3": 4}, AlphaSchedule(0, 3), "magnitude", [place])
+        GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3), "magnitude", [place])
+    right = [FreeChannels("0", "3", before=("1",))]
+    GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3), "magnitude", right)  # nothing was attached
+
+
+@pytest.mark.parametrize(
+    ("between", "fits"),
+    [
+        (nn.GroupNorm(4, 16), False),
+        (nn.GroupNorm(1, 16), True),
+        (nn.InstanceNorm2d(16, affine=True), True),
+        (nn.LayerNorm([16, 8, 8]), False),
+        (nn.Conv2d(16, 16, 3, groups=4), False),
+        (nn.PReLU(16), True),
+    ],
+)
+def test_only_layers_that_treat_channels_alike_may_lie_between(between, fits):
+    net = nn.Sequential(nn.Conv2d(4, 16, 1), between, nn.Conv2d(16, 8, 1))
+    place = FreeChannels("0", "2", before=("1",))
+    if fits:
+        GradualGrouping(net, {"2": 4}, AlphaSchedule(0, 3), "magnitude", [place])
+    else:
+        with pytest.raises(ValueError, match="'1' is not a channel-wise layer of 16 channels"):
+            GradualGrouping(net, {"2": 4}, AlphaSchedule(0, 3), "magnitude", [place])
+
+
+def test_no_schedule_ends_above_zero():
+    for steps in range(1, 40):
+        for wait in (0.0, 0.3, 0.9, 0.94):
+            assert make_schedule("constant_linear", steps, hold=0.05, wait=wait)(steps) == 0
 
 
 @pytest.mark.parametrize("name", GROUPED)

@@ -166,8 +166,9 @@ def test_files_that_are_no_state_dict_are_refused(tmp_path):
     (tmp_path / "text.pth").write_text("hello")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({}, tmp_path / "empty.pth")
+    (tmp_path / "nothing.pth").touch()
     torch.save({"a": build_model("d_star_light")}, tmp_path / "module.pth")
-    for name in ("text", "list", "empty", "module", "absent"):
+    for name in ("text", "list", "empty", "nothing", "module", "absent"):
         with pytest.raises(ErfSegError, match=name):
             read_state_dict(tmp_path / f"{name}.pth")
 

@@ -2,12 +2,15 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 import yaml
 from training_data import tiny_recipe, write_camvid
+
+from erf_seg_core.errors import ErfSegError
 
 TRAINING = Path(__file__).parents[1] / "training"
 
@@ -59,6 +62,11 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
         assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 3
     assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 1
     assert run_queue.work(queue, tmp_path / "runs", "", quiet=True) == 0
+    failing = replace(queue[0], name="failing", overrides={"stages.0.lr": -1})
+    others = replace(queue[0], name="dense again")
+    with pytest.raises(ErfSegError, match=r"failing, seed 1: .* lr must not be negative"):
+        run_queue.work([failing, others], tmp_path / "runs", "", quiet=True)
+    assert others.result_file.exists()
 
     result = json.loads((tmp_path / "results" / "gradual_permute_seed2.json").read_text())
     assert result["seed"] == 2

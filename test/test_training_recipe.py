@@ -58,6 +58,14 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
         ("--stages.0.ohem_fraction=0", "ohem_fraction must be in"),
         ("--seed=true", "'seed' is True, not of type int"),
         ("--model=dg5", "no model 'dg5'"),
+        ("--stages.0.lr=-1", "stages.0: lr must not be negative"),
+        ("--stages.0.augmentation.shift=-1", "augmentation.shift must not be negative"),
+        ("--stages.0.grouping.hold=1", r"stages.0.grouping: hold 1.0 and wait 0.0 leave no part"),
+        ("--stages.0.grouping={schedule: power, power: 0}", "needs wait .* power > 0"),
+        ("--validate-every=0", "validate_every must be at least 1"),
+        ("--dropout=[0,3]", "dropout [0.0, 3.0]: each must be from 0 to below 1"),
+        ("--train.0.repeat=-1", "train.0: repeat must be above 0"),
+        ("--notes=[a", "--notes: '[a' is no YAML value"),
         ("--train.0.kind=kitti", "'train.0.kind' is 'kitti'; it is one of camvid"),
     ],
 )
@@ -66,11 +74,14 @@ def test_mistakes_are_named(tmp_path, assignment, message):
         load(tmp_path, parse_assignments([assignment]))
 
 
-def test_precision_and_layout_that_give_wrong_gradients_are_refused(tmp_path):
-    both = ["--channels-last", "--precision", "bfloat16"]
-    with pytest.raises(ErfSegError, match="wrong gradients on the CPU"):
-        load(tmp_path, parse_assignments(both))
-    assert load(tmp_path, parse_assignments([*both, "--device", "cuda"])).channels_last
+def test_stages_that_do_not_go_together_are_refused(tmp_path):
+    stage = tiny_recipe(tmp_path)["stages"][0]
+    grouped = {**stage, "grouping": {}}
+    with pytest.raises(ErfSegError, match=r"stages.1: the groups have evolved in stages.0"):
+        load(tmp_path, stages=[grouped, grouped])
+    taught = {**stage, "task": "encoder", "distillation": {"teacher": "dg4"}}
+    with pytest.raises(ErfSegError, match=r"stages.0: distillation is for the task 'segment'"):
+        load(tmp_path, stages=[taught, stage])
 
 
 def test_missing_keys_and_words_without_dashes_are_named(tmp_path):

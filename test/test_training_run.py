@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from inference_helpers import info_for
 from training_data import tiny_recipe, write_camvid
 
 from erf_seg_cli.main import main
-from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint
+from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint, save_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.grouping import FadingGroups
 from erf_seg_core.models import build_model
 from erf_seg_core.training import load_recipe, train
 from erf_seg_core.training import stage as stage_module
+from erf_seg_core.training.ema import WeightAverage
 from erf_seg_core.training.processes import Processes
 from erf_seg_core.training.tasks import hidden_channels, recalibrate_norms
 from erf_seg_core.training.trainer import Training
@@ -206,11 +208,60 @@ def test_a_folder_of_another_recipe_is_not_overwritten(data):
     run(data, seed=5, restart=True)
 
 
+def test_a_restarted_run_that_is_killed_at_once_does_not_go_on_from_the_old_one(data, monkeypatch):
+    run(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_module.StageRun, "_optimise", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, restart=True)
+    assert not (data / "run" / "state.pt").exists()
+
+
+def raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_precision_and_layout_that_give_wrong_gradients_are_refused(data):
+    with pytest.raises(ErfSegError, match="wrong gradients on the CPU"):
+        run(data, channels_last=True, precision="bfloat16")
+
+
+def test_what_only_fails_in_a_later_stage_is_found_before_the_first(data):
+    first, last = tiny_recipe(data)["stages"][0], tiny_recipe(data)["stages"][0]
+    last["distillation"] = {"teacher": str(data / "nobody.safetensors")}
+    with pytest.raises(ErfSegError, match="there is no checkpoint file"):
+        run(data, stages=[first, last])
+    last["distillation"] = {"teacher": "dg4"}
+    with pytest.raises(ErfSegError, match="teacher dg4 has other classes"):
+        run(data, stages=[first, last], void_output=True)
+    last["distillation"], last["batch_size"], last["accumulate"] = None, 6, 4
+    with pytest.raises(ErfSegError, match=r"stages.1: batch_size must be a multiple"):
+        run(data, stages=[first, last])
+    assert not (data / "run").exists()
+
+
+def test_workers_prepare_the_same_views(data):
+    alone = tensors(run(data, output=str(data / "alone"), stage={"epochs": 1}))
+    helped = tensors(run(data, output=str(data / "helped"), stage={"epochs": 1}, workers=2))
+    assert largest_difference(alone, helped) == 0
+
+
+def test_an_average_goes_on_where_the_network_is():
+    net = torch.nn.Linear(2, 2)
+    saved = WeightAverage(net, 0.9)
+    saved.update(net)
+    there = WeightAverage(net.to("meta"), 0.9)
+    there.load_state_dict(saved.state_dict())
+    assert {t.device.type for t in there.tensors.values()} == {"meta"}
+    there.update(net)
+    assert there.steps == 2
+
+
 def test_two_processes_train_as_one(data):
     """Two gloo processes with one forward pass each equal one process with two."""
     stage = {"epochs": 2, "batch_size": 4, "accumulate": 2, "lr": 1e-3}
     stage["grouping"] = {"schedule": "linear"}
-    common = {"dropout": [0, 0], "validate_every": 100}
+    common = {"dropout": [0.1, 0.3], "validate_every": 100}
     one = tensors(run(data, stage=stage, output=str(data / "one"), **common))
     recipe_file(data, stage={**stage, "accumulate": 1}, output=str(data / "two"), **common)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -271,6 +322,20 @@ def test_a_dense_checkpoint_starts_a_shuffled_model_with_the_same_outputs(data):
         with torch.no_grad():
             outputs.append(training.net.eval()(torch.ones(1, 3, 16, 24)))
     assert torch.allclose(*outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "dg4s_star"}, "shuffles its groups otherwise than the checkpoint's"),
+        ({"model": "dg4_star", "module_order": "figure2"}, "has module_order 'released'"),
+    ],
+)
+def test_a_checkpoint_that_would_compute_something_else_starts_nothing(data, changes, message):
+    path, info = data / "dg4_star.safetensors", info_for(build_model("dg4_star", 11), "camvid11")
+    save_checkpoint(path, build_model("dg4_star", 11), info)
+    with pytest.raises(ErfSegError, match=message):
+        run(data, init=str(path), **changes)
 
 
 def test_the_command_prints_the_scores(data, capsys):

@@ -61,16 +61,24 @@ def read_queue(path: Path) -> list[Run]:
 
 
 def work(queue: list[Run], runs_folder: Path, data_root: str, quiet: bool = False) -> int:
-    """Train every run that has no results and that no other worker has; returns how many."""
-    done = 0
+    """Train every run that has no results and that no other worker has; returns how many.
+
+    One that fails does not stop the others; `ErfSegError` at the end says which did.
+    """
+    done, failures = 0, []
     for run in queue:
         folder = runs_folder / run.results.name / run.stem
         with _claimed(folder) as free:
             # Looked up after the claim: another worker may just have finished it.
             if free and not run.result_file.exists():
                 print(f"— {run.name}, seed {run.seed}", file=sys.stderr, flush=True)
-                _train(run, folder, data_root, quiet)
-                done += 1
+                try:
+                    _train(run, folder, data_root, quiet)
+                    done += 1
+                except ErfSegError as error:
+                    failures.append(f"{run.name}, seed {run.seed}: {error}")
+    if failures:
+        raise ErfSegError("; ".join(failures))
     return done
 
 

@@ -16,7 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from erf_seg_core.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from erf_seg_core.checkpoint import (
+    CheckpointInfo,
+    find_checkpoint,
+    load_checkpoint,
+    read_info,
+    save_checkpoint,
+)
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.models import paper_cost, real_cost
 from erf_seg_core.training import load_recipe
@@ -65,7 +71,7 @@ def shippable_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """Recipe without what is local; `started_from` holds that of the checkpoint it went on from."""
     kept = _not_local(recipe)
     if recipe.get("init"):
-        kept["started_from"] = shippable_recipe(read_info(recipe["init"]).recipe)
+        kept["started_from"] = shippable_recipe(read_info(find_checkpoint(recipe["init"])).recipe)
     return kept
 
 

@@ -73,11 +73,11 @@ class GradualGrouping:
         self.schedule = schedule
         self.permute = permute
         self.free_channels = tuple(free_channels)
+        if permute:  # refuse misfits before anything is attached
+            plan_moves(model, self.free_channels, self.groups, rounds=0)
         self._fading = {
             name: attach(model.get_submodule(name), groups) for name, groups in self.groups.items()
         }
-        if permute:
-            plan_moves(model, self.free_channels, self.groups, rounds=0)  # refuse misfits now
         self._set_alpha(schedule(0))
 
     @property

@@ -193,8 +193,8 @@ def dense_weight(conv: nn.Module) -> torch.Tensor:
 
 def _checked(model: nn.Module, place: FreeChannels) -> int:
     """Return the channel count of a place after checking that its layers agree on it."""
-    producer = model.get_submodule(place.producer)
-    consumer = model.get_submodule(place.consumer)
+    producer = _layer(model, place.producer)
+    consumer = _layer(model, place.consumer)
     for name, conv in ((place.producer, producer), (place.consumer, consumer)):
         if not isinstance(conv, nn.Conv2d) or conv.groups != 1:
             raise ValueError(f"'{name}' is no dense Conv2d, so its channels cannot be reordered")
@@ -207,12 +207,29 @@ def _checked(model: nn.Module, place: FreeChannels) -> int:
     if n % place.shuffle:
         raise ValueError(f"{n} channels of '{place.producer}' do not divide by {place.shuffle}")
     for name in (*place.before, *place.after):
-        layer = model.get_submodule(name)
-        if isinstance(layer, nn.Conv2d) and not layer.groups == layer.out_channels == n:
-            raise ValueError(f"'{name}' is not depthwise, so channels cannot be reordered past it")
-        if any(t.ndim and t.shape[0] != n for t in layer.state_dict().values()):
-            raise ValueError(f"'{name}' is not a channel-wise layer of {n} channels")
+        if not _is_channel_wise(_layer(model, name), n):
+            raise ValueError(
+                f"'{name}' is not a channel-wise layer of {n} channels, so they cannot be "
+                "reordered past it"
+            )
     return n
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"'{name}' is missing, so its channels cannot be reordered") from error
+
+
+def _is_channel_wise(layer: nn.Module, channels: int) -> bool:
+    """Whether each channel is treated by itself, or all of them alike."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == layer.out_channels == channels
+    if isinstance(layer, nn.GroupNorm) and layer.num_groups not in (1, channels):
+        return False  # its statistics depend on which channels are neighbours
+    tensors = [t for t in layer.state_dict().values() if t.ndim]
+    return all(t.ndim == 1 and len(t) == channels for t in tensors)
 
 
 def _moves(model: nn.Module, place: FreeChannels, order: torch.Tensor) -> list[Move]:

@@ -52,6 +52,6 @@ def make_schedule(
     waited = wait if name == "constant_linear" else 0.0
     if not (0 <= hold < 1 and waited >= 0 and hold + waited < 1):
         raise ValueError(f"hold {hold} and wait {waited} leave no part of the training for α")
-    wait_steps = round(total_steps * waited)
+    wait_steps = min(round(total_steps * waited), total_steps - 1)
     decay_steps = max(1, round(total_steps * (1 - hold)) - wait_steps)
     return AlphaSchedule(wait_steps, decay_steps, power if name == "power" else 1.0)

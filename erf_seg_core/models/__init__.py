@@ -3,11 +3,10 @@
 from .blocks import MODULE_ORDERS, DepthwiseModule, ModuleOrder
 from .costs import Cost, paper_cost, real_cost
 from .network import STRIDE, SegmentationNetwork, build_model
-from .paper import ERFNET_PRETRAINED_MIOU, PAPER_ROWS, PRINTED_BUT_INCONSISTENT, PaperRow
+from .paper import PAPER_ROWS, PRINTED_BUT_INCONSISTENT, PaperRow
 from .zoo import ModelSpec, get_spec, list_models, parse_model_name
 
 __all__ = [
-    "ERFNET_PRETRAINED_MIOU",
     "MODULE_ORDERS",
     "PAPER_ROWS",
     "PRINTED_BUT_INCONSISTENT",

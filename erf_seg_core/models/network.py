@@ -130,10 +130,6 @@ class SegmentationNetwork(nn.Module):
         self.encoder = Encoder(spec, module_order, dropout)
         self.decoder = _build_decoder(spec, num_classes, module_order)
 
-    def encode(self, image: Tensor) -> Tensor:
-        """Features N×128×H/8×W/8 of images N×3×H×W."""
-        return self.encoder(image)
-
     def forward(self, image: Tensor) -> Tensor:
         """Logits N×C×H×W of RGB images N×3×H×W in [0, 1]; H and W are multiples of 8."""
         return self.decoder(self.encoder(image))

@@ -35,9 +35,6 @@ PAPER_ROWS: dict[str, PaperRow] = {
     "dg8s": PaperRow(1_183_664, 18.394, 69.57),
 }
 
-ERFNET_PRETRAINED_MIOU = 72.10
-"""ERFNet with an ImageNet-pretrained encoder (Table 4); the row above is trained from scratch."""
-
 PRINTED_BUT_INCONSISTENT = frozenset({"d"})
 """Table 5's row D does not fit its own DG rows: the convention that gives every other row exactly
 gives 1 312 688 parameters and 19.803 GFLOPs for it."""

@@ -39,11 +39,6 @@ class ModelSpec:
         """Which of the eight 128-channel modules are depthwise."""
         return {"baseline": range(0), "selective": range(4, 8)}.get(self.family, range(8))
 
-    @property
-    def base_name(self) -> str:
-        """The name of the same model with its decoder."""
-        return self.name.removesuffix("_encoder")
-
 
 def _grouped_specs() -> list[ModelSpec]:
     specs = [ModelSpec("d", "selective"), ModelSpec("d_star", "star")]

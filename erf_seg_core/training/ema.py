@@ -37,6 +37,9 @@ class WeightAverage:
         """Everything needed to go on."""
         return {"steps": self.steps, "tensors": self.tensors}
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
-        """Inverse of `state_dict`."""
-        self.steps, self.tensors = state["steps"], state["tensors"]
+        """Inverse of `state_dict`; the average stays on the device that it is on."""
+        self.steps = state["steps"]
+        for key, tensor in self.tensors.items():
+            tensor.copy_(state["tensors"][key])

@@ -21,7 +21,7 @@ class Logbook:
         """Go on from `rows`."""
         self.folder = folder
         self.rows = rows or []
-        self._board = _summary_writer(folder, self.rows[-1]["step"] if self.rows else 0)
+        self._board = _summary_writer(folder, len(self.rows) + 1)
 
     def add(self, row: Row) -> None:
         """Write down an epoch."""
@@ -34,7 +34,8 @@ class Logbook:
         if self._board is not None:
             for key, value in row.items():
                 if isinstance(value, float):
-                    self._board.add_scalar(key, value, row["step"])
+                    # Against the epochs of all stages: each stage counts its own.
+                    self._board.add_scalar(key, value, len(self.rows))
 
     def close(self) -> None:
         """Finish the TensorBoard file and draw the curves."""

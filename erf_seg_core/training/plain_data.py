@@ -43,13 +43,20 @@ def override(data: Any, assignments: Sequence[tuple[str, str]]) -> None:
         node = data
         for part in path:
             node = _child(node, part, dotted)
-        value = yaml.safe_load(text)
+        value = _value(text, dotted)
         if isinstance(node, list):
             node[_index(node, last, dotted)] = value
         elif isinstance(node, dict):
             node[last] = value
         else:
             raise ErfSegError(f"--{dotted}: there is nothing below '{'.'.join(path)}'")
+
+
+def _value(text: str, dotted: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ErfSegError(f"--{dotted}: '{text}' is no YAML value; quote it") from error
 
 
 def parse_assignments(arguments: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import ErfSegError
-from ..models import STRIDE, ModuleOrder, parse_model_name
+from ..grouping import make_schedule
+from ..models import STRIDE, ModuleOrder, get_spec, parse_model_name
 from .plain_data import build_dataclass, override
 
 SourceKind = Literal["camvid", "cityscapes", "idd_lite", "synthetic", "folder"]
@@ -142,14 +143,15 @@ class Recipe:
             raise ErfSegError("a recipe needs stages, and the last one must be of task 'segment'")
         if any(side % STRIDE for side in self.input_size):
             raise ErfSegError(f"input_size {list(self.input_size)} is not made of multiples of 8")
-        if self.channels_last and self.precision == "bfloat16" and self.device != "cuda":
-            # Seen with torch 2.13 on an AVX-512 CPU: the weight gradient of dilated depthwise convs
-            # is then partly uninitialised memory. Either option alone is right.
-            raise ErfSegError(
-                "channels_last with bfloat16 gives wrong gradients on the CPU: drop one"
-            )
+        if self.validate_every < 1:
+            raise ErfSegError("validate_every must be at least 1")
+        if not all(0 <= rate < 1 for rate in self.dropout):
+            raise ErfSegError(f"dropout {list(self.dropout)}: each must be from 0 to below 1")
+        for i, source in enumerate(self.train):
+            _check_source(source, f"train.{i}")
         for i, stage in enumerate(self.stages):
             _check_stage(stage, f"stages.{i}")
+        _check_grouping(self)
 
     @property
     def output_folder(self) -> Path:
@@ -159,6 +161,18 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in the YAML file."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+_NOT_NEGATIVE = (
+    "lr",
+    "weight_decay",
+    "poly_power",
+    "warmup_steps",
+    "freeze_epochs",
+    "frozen_lr",
+    "clip_norm",
+    "recalibrate_batches",
+)
 
 
 def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -> Recipe:
@@ -172,6 +186,31 @@ def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -
         raise ErfSegError(f"cannot read recipe {path}: {error}") from error
     override(data, assignments)
     return build_dataclass(Recipe, data)
+
+
+def _check_source(source: Source, where: str) -> None:
+    if source.repeat <= 0 or source.drives < 1 or source.frames < 1:
+        raise ErfSegError(f"{where}: repeat must be above 0, drives and frames at least 1")
+
+
+def _check_grouping(recipe: Recipe) -> None:
+    grouped = [i for i, stage in enumerate(recipe.stages) if stage.grouping]
+    if not grouped:
+        return
+    if len(grouped) > 1:
+        raise ErfSegError(f"stages.{grouped[1]}: the groups have evolved in stages.{grouped[0]}")
+    if get_spec(recipe.model).groups == 1:
+        raise ErfSegError(
+            f"model '{recipe.model}' has no grouped convolutions to evolve; "
+            f"remove 'grouping' from stages.{grouped[0]}"
+        )
+    settings = recipe.stages[grouped[0]].grouping
+    try:
+        make_schedule(
+            settings.schedule, hold=settings.hold, wait=settings.wait, power=settings.power
+        )
+    except ValueError as error:
+        raise ErfSegError(f"stages.{grouped[0]}.grouping: {error}") from error
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -190,5 +229,10 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise ErfSegError(f"{where}: ema must be in [0, 1)")
     if stage.task == "classify" and not stage.images:
         raise ErfSegError(f"{where}: task 'classify' needs 'images', a folder of class folders")
-    if stage.task == "classify" and stage.distillation:
-        raise ErfSegError(f"{where}: distillation is for the segmentation tasks")
+    if stage.task != "segment" and stage.distillation:
+        raise ErfSegError(f"{where}: distillation is for the task 'segment'")
+    for name in _NOT_NEGATIVE:
+        if getattr(stage, name) < 0:
+            raise ErfSegError(f"{where}: {name} must not be negative")
+    if stage.augmentation.shift < 0:
+        raise ErfSegError(f"{where}: augmentation.shift must not be negative")

@@ -5,7 +5,7 @@ Everything wrong with them (missing pairs, wrong sizes, unknown ids) is named be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,13 +13,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..class_sets import VOID_ID, ClassSet
+from ..class_sets import VOID_ID, ClassSet, load_class_set
 from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
 from .recipe import Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _UNKNOWN = -1
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is named like an image; ImageNet's are called .JPEG."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
 
 IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "drivable": ("road",),
@@ -134,8 +140,8 @@ def _folder_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:
     base = folder / split if (folder / split / "images").is_dir() else folder
     if not (base / "images").is_dir() or not (base / "labels").is_dir():
         raise ErfSegError(f"{folder} has no folders '{split}/images' and '{split}/labels'")
-    images = {p.stem: p for p in (base / "images").iterdir() if p.suffix in IMAGE_SUFFIXES}
-    labels = {p.stem: p for p in (base / "labels").iterdir() if p.suffix == ".png"}
+    images = {p.stem: p for p in (base / "images").iterdir() if is_image(p)}
+    labels = {p.stem: p for p in (base / "labels").iterdir() if p.suffix.lower() == ".png"}
     _refuse_unpaired(base, images, labels)
     return {name: (images[name], labels[name]) for name in images}
 
@@ -185,12 +191,12 @@ def _lookup(known: Mapping[int, int]) -> np.ndarray:
 
 
 def _camvid_lookup(class_set: ClassSet) -> np.ndarray:
-    _require("camvid", class_set, ("sky", "building", "pole", "road"))
+    _require("camvid", class_set, "camvid11")
     return _lookup({**{i: i for i in range(11)}, 11: VOID_ID, VOID_ID: VOID_ID})
 
 
 def _synthetic_lookup(class_set: ClassSet) -> np.ndarray:
-    _require("synthetic", class_set, ("sky", "building", "pole", "road"))
+    _require("synthetic", class_set, "camvid11")
     return _lookup({**{i: i for i in range(11)}, VOID_ID: VOID_ID})
 
 
@@ -205,7 +211,7 @@ def _idd_lite_lookup(class_set: ClassSet) -> np.ndarray:
 
 
 def _cityscapes_lookup(class_set: ClassSet) -> np.ndarray:
-    _require("cityscapes", class_set, ("road", "sidewalk", "building", "wall"))
+    _require("cityscapes", class_set, "cityscapes19")
     void = {raw: VOID_ID for raw in range(34)}
     return _lookup({**void, VOID_ID: VOID_ID, **CITYSCAPES_TRAIN_IDS})
 
@@ -214,9 +220,11 @@ def _folder_lookup(class_set: ClassSet) -> np.ndarray:
     return _lookup({**{i: i for i in range(class_set.num_classes)}, VOID_ID: VOID_ID})
 
 
-def _require(kind: str, class_set: ClassSet, first: Sequence[str]) -> None:
-    if class_set.names[: len(first)] != tuple(first):
-        raise ErfSegError(f"class set '{class_set.name}' is not that of a '{kind}' data set")
+def _require(kind: str, class_set: ClassSet, shipped: str) -> None:
+    if class_set.names != load_class_set(shipped).names:
+        raise ErfSegError(
+            f"class set '{class_set.name}' is not that of a '{kind}' data set, which is '{shipped}'"
+        )
 
 
 _LOOKUPS: dict[str, Callable[[ClassSet], np.ndarray]] = {

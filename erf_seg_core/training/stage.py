@@ -48,11 +48,6 @@ class StageRun:
         self.task, self.loss, views, repeats = prepare_task(training, stage)
         self.task.to(training.device, memory_format=training.memory_format)
         self.loss.to(training.device)
-        if stage.batch_size % (stage.accumulate * processes.world):
-            raise ErfSegError(
-                f"stages.{index}: batch_size {stage.batch_size} does not divide by accumulate "
-                f"{stage.accumulate} × {processes.world} processes"
-            )
         self.order = ViewOrder(
             repeats,
             stage.batch_size,
@@ -65,7 +60,7 @@ class StageRun:
         self.total_steps = stage.epochs * self.order.steps
         self.grouping = self._attach_grouping()
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[stage.optimizer]
-        self.optimizer = kind(parameter_groups(self.task, stage.lr, stage.lr, stage.weight_decay))
+        self.optimizer = kind(parameter_groups(self.task, stage.lr, stage.weight_decay))
         self.average = WeightAverage(self.task, stage.ema) if stage.ema else None
         half = recipe.precision == "float16" and training.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(training.device.type, enabled=half)
@@ -112,11 +107,6 @@ class StageRun:
         settings, training = self.stage.grouping, self.training
         if settings is None:
             return None
-        if not training.targets:
-            raise ErfSegError(
-                f"model '{training.recipe.model}' has no grouped convolutions to evolve; "
-                f"remove 'grouping' from stages.{self.index}"
-            )
         schedule = make_schedule(
             settings.schedule, self.total_steps, settings.hold, settings.wait, settings.power
         )
@@ -129,6 +119,8 @@ class StageRun:
             self.views,
             batch_sampler=list(self.order.epoch(self.epoch, self.step_in_epoch)),
             num_workers=self.training.recipe.workers,
+            # Forked workers share the images in memory; Python 3.14 would copy them to each.
+            multiprocessing_context="fork" if self.training.recipe.workers else None,
             pin_memory=self.training.device.type == "cuda",
         )
         parts = []
@@ -140,17 +132,15 @@ class StageRun:
 
     def _optimise(self, parts: list[tuple[Tensor, Tensor]]) -> float:
         """One optimisation step; returns its loss."""
-        training = self.training
-        # Dropout depends on the place in the training only, so a resumed run repeats it.
-        key = (training.recipe.seed, self.index, self.step, training.processes.rank)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        processes = self.training.processes
         self.wrapped.train()
         self._set_learning_rates()
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for i, (images, targets) in enumerate(parts):
             last = i == len(parts) - 1
-            wait = training.processes.world > 1 and not last
+            wait = processes.world > 1 and not last
+            self._seed_dropout(i * processes.world + processes.rank)
             with self.wrapped.no_sync() if wait else nullcontext():
                 loss = self._loss(images, targets) / len(parts)
                 self.scaler.scale(loss).backward()
@@ -166,6 +156,11 @@ class StageRun:
             apply_moves(self.average.tensors, moves)
             self.average.update(self.task)
         return total
+
+    def _seed_dropout(self, part: int) -> None:
+        """By the place in the training only: a resumed run, or more processes, repeat it."""
+        key = (self.training.recipe.seed, self.index, self.step, part)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         training = self.training
@@ -196,8 +191,8 @@ class StageRun:
         if not math.isfinite(loss):
             raise ErfSegError(
                 f"the loss is {loss} at step {self.step} of stages.{self.index}: try a lower lr, "
-                "warmup_steps, clip_norm or precision float32, then run again with --restart "
-                f"(or without it, to go on from the last save in {self.training.folder})"
+                "warmup_steps, clip_norm or precision float32, and run again with --restart or "
+                "another --output"
             )
 
     def _end_epoch(self, bar: tqdm) -> None:
@@ -301,12 +296,6 @@ def prepare_task(
 def _load_teacher(stage: Stage, training: Training) -> nn.Module | None:
     if stage.distillation is None:
         return None
-    teacher, info = build_from_checkpoint(stage.distillation.teacher)
-    if info.class_set.names != training.class_set.names or (
-        info.num_outputs != training.net.num_classes
-    ):
-        raise ErfSegError(
-            f"teacher {stage.distillation.teacher} has other classes than this recipe"
-        )
+    teacher, _ = build_from_checkpoint(stage.distillation.teacher)
     teacher.requires_grad_(False)
     return teacher.to(training.device, memory_format=training.memory_format)

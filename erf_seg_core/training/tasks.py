@@ -16,7 +16,7 @@ from ..models import DepthwiseModule, SegmentationNetwork
 from .augment import random_view
 from .dataset import View, to_rgb
 from .recipe import Augmentation
-from .sources import IMAGE_SUFFIXES, read_image
+from .sources import is_image, read_image
 
 FEATURES = 128  # channels of the encoder's output
 
@@ -61,7 +61,7 @@ class ClassifiedImages:
         self.names = tuple(names)
         self.files: list[tuple[Path, int]] = []
         for i, name in enumerate(names):
-            found = sorted(p for p in (folder / name).iterdir() if p.suffix in IMAGE_SUFFIXES)
+            found = sorted(p for p in (folder / name).iterdir() if is_image(p))
             if not found:
                 raise ErfSegError(f"{folder / name} holds no images")
             self.files += [(path, i) for path in found]
@@ -100,7 +100,8 @@ def hidden_channels(net: nn.Module) -> list[FreeChannels]:
 def moves_between_shuffles(origin: nn.Module, net: nn.Module) -> list[Move]:
     """Moves that let weights of `origin` compute the same in `net`, which shuffles otherwise.
 
-    Both have the same modules by name, with dense 1×1 convs where their shuffles differ.
+    Both have the same modules by name. Raises `ErfSegError` where the shuffles differ around
+    grouped convs: rows of one group cannot move to another.
     """
     moves = []
     origins = dict(origin.named_modules())
@@ -112,6 +113,11 @@ def moves_between_shuffles(origin: nn.Module, net: nn.Module) -> list[Move]:
             shuffle_order(channels, m.groups if m.shuffle else 1) for m in (origins[name], module)
         )
         if not torch.equal(before, after):
+            if module.pw1.groups > 1:
+                raise ErfSegError(
+                    f"{name} shuffles its groups otherwise than the checkpoint's: start from one "
+                    "with the same shuffle, or from a dense one"
+                )
             order = before[torch.argsort(after)]
             layers = {"pw1": module.pw1, "bn2": module.bn2}
             moves += [
@@ -123,12 +129,10 @@ def moves_between_shuffles(origin: nn.Module, net: nn.Module) -> list[Move]:
     return moves
 
 
-def parameter_groups(
-    net: nn.Module, lr: float, encoder_lr: float, weight_decay: float
-) -> list[dict[str, object]]:
+def parameter_groups(net: nn.Module, lr: float, weight_decay: float) -> list[dict[str, object]]:
     """Optimizer groups: encoder or not × decayed or not (norms and biases are not)."""
     groups = []
-    for in_encoder, rate in ((True, encoder_lr), (False, lr)):
+    for in_encoder in (True, False):
         named = [
             (n, p) for n, p in net.named_parameters() if n.startswith("encoder.") == in_encoder
         ]
@@ -137,7 +141,7 @@ def parameter_groups(
             groups.append(
                 {
                     "params": parameters,
-                    "lr": rate,
+                    "lr": lr,
                     "weight_decay": weight_decay if decayed else 0.0,
                     "encoder": in_encoder,
                 }

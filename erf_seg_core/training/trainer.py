@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoint import CheckpointInfo, find_checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint import (
+    CheckpointInfo,
+    find_checkpoint,
+    load_checkpoint,
+    read_info,
+    save_checkpoint,
+)
 from ..class_sets import VOID_ID, load_class_set
 from ..errors import ErfSegError
 from ..grouping import GradualGrouping, apply_moves, densify
@@ -48,7 +54,8 @@ def train(recipe: Recipe, restart: bool = False, quiet: bool = False) -> Path:
     device = _device(recipe.device)
     with joined_processes(device) as processes:
         if device.type == "cuda":
-            device = torch.device("cuda", processes.local_rank)
+            if processes.world > 1 or device.index is None:
+                device = torch.device("cuda", processes.local_rank)
             torch.cuda.set_device(device)
         return Training(recipe, device, processes, restart, quiet).run()
 
@@ -61,11 +68,14 @@ class Training:
     ) -> None:
         """Read the data, build the network; nothing is written yet."""
         self.recipe, self.device, self.processes = recipe, device, processes
+        self.restart = restart
         self.quiet = quiet or not processes.first
         self.folder = recipe.output_folder
         self.final = self.folder / f"{parse_model_name(recipe.model)}.safetensors"
         self.class_set = load_class_set(recipe.class_set)
-        self.state = _load_state(self.folder, recipe, restart)
+        _check_device(recipe, device)
+        self._check_stages()
+        self.state = {} if restart else _load_state(self.folder, recipe)
         self.data_root = Path(recipe.data_root or os.environ.get(DATA_VARIABLE, "."))
         self.validation = {
             v.name: open_source(v.source, self.class_set, self.data_root) for v in recipe.validation
@@ -103,6 +113,8 @@ class Training:
             self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.recipe.to_dict(), indent=1)
             (self.folder / "recipe.json").write_text(text, encoding="utf-8")
+            if self.restart:  # or a run that is killed before its first save would go on from there
+                (self.folder / STATE_FILE).unlink(missing_ok=True)
         self.processes.barrier()
         self.log = Logbook(self.folder, self.state.get("rows")) if self.processes.first else None
         self.clock = Clock(*self.state.get("seconds", (0.0, 0.0)))
@@ -117,6 +129,22 @@ class Training:
             self._finish()
         self.processes.barrier()
         return self.final
+
+    def _check_stages(self) -> None:
+        """Find what only this machine and the other checkpoints can tell of the stages."""
+        outputs = self.class_set.num_classes + self.recipe.void_output
+        for index, stage in enumerate(self.recipe.stages):
+            parts = stage.accumulate * self.processes.world
+            if stage.batch_size % parts:
+                raise ErfSegError(
+                    f"stages.{index}: batch_size {stage.batch_size} does not divide by accumulate "
+                    f"{stage.accumulate} × {self.processes.world} processes"
+                )
+            if stage.distillation:
+                teacher = stage.distillation.teacher
+                info = read_info(find_checkpoint(teacher))
+                if (info.class_set.names, info.num_outputs) != (self.class_set.names, outputs):
+                    raise ErfSegError(f"teacher {teacher} has other classes than this recipe")
 
     def _check_validation_sets(self) -> None:
         """Find a bad file now rather than after the first epochs."""
@@ -211,10 +239,17 @@ def _device(name: str) -> torch.device:
         raise ErfSegError(f"device '{name}' is not known to torch; try cpu or cuda") from error
 
 
-def _load_state(folder: Path, recipe: Recipe, restart: bool) -> dict[str, Any]:
+def _check_device(recipe: Recipe, device: torch.device) -> None:
+    if recipe.channels_last and recipe.precision == "bfloat16" and device.type == "cpu":
+        # Seen with torch 2.13 on an AVX-512 CPU: the weight gradient of dilated depthwise convs
+        # is then partly uninitialised memory. Either option alone is right.
+        raise ErfSegError("channels_last with bfloat16 gives wrong gradients on the CPU: drop one")
+
+
+def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Saved state of this recipe's run, empty if there is none."""
     path = folder / STATE_FILE
-    if restart or not path.exists():
+    if not path.exists():
         return {}
     state = torch.load(path, map_location="cpu", weights_only=True)
     changed = [k for k, v in recipe.to_dict().items() if state["recipe"].get(k) != v]
@@ -239,6 +274,10 @@ def _load_weights(net: SegmentationNetwork, path: str) -> None:
     if misfits:
         raise ErfSegError(
             f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
+        )
+    if info.module_order != net.module_order:
+        raise ErfSegError(
+            f"{path} has module_order '{info.module_order}', this recipe '{net.module_order}'"
         )
     with torch.device("meta"):
         origin = build_model(info.model, info.num_outputs, info.module_order)
