@@ -106,8 +106,8 @@ def _missing_module_message(error: ModuleNotFoundError) -> str:
             "(source /opt/ros/<distro>/setup.bash), or use the .venv that `make demo` builds"
         )
     return (
-        f"the Python package '{package}' is not installed: install what requirements.txt lists, "
-        "or use the .venv that `make demo` builds"
+        f"the Python package '{package}' is not installed: `pip install -r "
+        "requirements/robot.txt` has it, or use the .venv that `make demo` builds"
     )
 
 

@@ -35,8 +35,8 @@ def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, vi
     parser.add_argument(
         "--truth-classes", default="camvid11", help="class set of their ids: name or YAML file"
     )
-    parser.add_argument("--engine", default="auto", help="auto, torch or onnxruntime")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--engine", default="auto", help="auto, torch, onnxruntime or tensorrt")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--video",
         action=argparse.BooleanOptionalAction,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ErfSegError(ValueError):
     """Bad input from the user's side: says in one sentence what is wrong and what to do.
@@ -15,6 +17,14 @@ class EngineError(RuntimeError):
 
     It says nothing against the image; loading the network anew may help.
     """
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, with those above it, unless it is there already."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ErfSegError(f"cannot make the folder {path}: {error.strerror}") from error
 
 
 def in_words(error: BaseException) -> str:

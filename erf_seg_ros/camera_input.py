@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
@@ -111,7 +112,8 @@ class CameraInput:
         try:
             return subscribe(
                 SubscriptionEventCallbacks(
-                    message_lost=self._on_lost, incompatible_qos=self._on_incompatible
+                    message_lost=self._on_lost,
+                    incompatible_qos=partial(self._on_incompatible, topic),
                 )
             )
         except UnsupportedEventTypeError:  # a middleware that does not count what it loses
@@ -136,9 +138,9 @@ class CameraInput:
     def _on_lost(self, event: object) -> None:
         self._counter.lost(event.total_count_change)
 
-    def _on_incompatible(self, event: object) -> None:
+    def _on_incompatible(self, topic: str, event: object) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._node.get_logger().warning(
-            f"a publisher on {self.topic} offers a quality of service that cannot be received "
+            f"a publisher on {topic} offers a quality of service that cannot be received "
             f"({policy}): change it, or the input_… or qos_overrides parameters of this node"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from erf_seg_core.bags.make import make_bag
 from erf_seg_core.bags.sources import SyntheticSource
+from erf_seg_core.errors import make_folder
 
 from .replay.live_progress import Listener
 
@@ -36,7 +37,7 @@ def rendered_drive(folder: Path, options: DriveOptions, listener: Listener) -> P
         return bag
     unfinished = folder / ".rendering" / options.name  # moves up once it is whole
     shutil.rmtree(unfinished.parent, ignore_errors=True)
-    unfinished.parent.mkdir(parents=True)
+    make_folder(unfinished.parent)
     listener.stage("rendering a synthetic drive", options.frames)
     done = count(1)
     source = SyntheticSource(options.frames, options.seed, options.size, options.rate_hz)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import (
     Executor,
@@ -13,6 +14,8 @@ from rclpy.executors import (
     ShutdownException,
     TimeoutException,
 )
+from rclpy.logging import get_logger
+from rclpy.task import Task
 
 
 class AsideExecutor(Executor):
@@ -22,9 +25,9 @@ class AsideExecutor(Executor):
     machine that alone makes an image several milliseconds older.
     """
 
-    def __init__(self, aside: CallbackGroup) -> None:
+    def __init__(self, aside: CallbackGroup, context: Context | None = None) -> None:
         """Callbacks of the mutually exclusive group `aside` may take their time."""
-        super().__init__()
+        super().__init__(context=context)
         self._aside = aside
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="control")
 
@@ -35,8 +38,18 @@ class AsideExecutor(Executor):
         except (TimeoutException, ShutdownException, ExternalShutdownException):
             return
         if entity is not None and entity.callback_group is self._aside:
-            self._thread.submit(handler)  # one that comes back before it began is not run twice
-            return
-        handler()
-        with suppress(InvalidHandle):  # Humble's, if the other thread just took the subscription
-            handler.result()
+            # One that comes back before it began is not run twice.
+            self._thread.submit(_execute, handler)
+        else:
+            _execute(handler)
+
+
+def _execute(handler: Task) -> None:
+    """Run a callback; what it raises concerns that call only, and is logged."""
+    handler()
+    try:
+        handler.result()
+    except InvalidHandle:  # Humble's, if the other thread just took the subscription
+        pass
+    except Exception:
+        get_logger("erf_seg_ros").error(f"a callback failed:\n{traceback.format_exc()}")

@@ -6,7 +6,8 @@ the parameter's default, and an empty one is not passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -70,6 +71,31 @@ def topic_remaps(given: Mapping[str, str], cameras: Iterable[str]) -> list[tuple
             if topic := camera_topic(given, name, camera):
                 remaps.append((f"{camera}/{name}" if camera else name, topic))
     return remaps
+
+
+def cameras_in(files: Iterable[str]) -> list[str]:
+    """Names of cameras that parameter files give the segmentation node, [] where they give none.
+
+    Raises `ValueError` for a file that is no YAML.
+    """
+    cameras: list[str] = []
+    for file in files:
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"params_file:={file} cannot be read: {error}") from error
+        for parameters in _of_segmentation(content):
+            cameras = parameters.get("cameras", cameras)
+    return [name for name in cameras if name]
+
+
+def _of_segmentation(content: Any, node: str = "") -> Iterator[Mapping[str, Any]]:
+    """Parameter blocks of a file that concern a node of that name, in whatever namespace."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key == "ros__parameters" and node in ("segmentation", "*", "**"):
+            yield value if isinstance(value, dict) else {}
+        elif key != "ros__parameters":
+            yield from _of_segmentation(value, str(key).rpartition("/")[2])
 
 
 def camera_topic(given: Mapping[str, str], name: str, camera: str) -> str:

@@ -28,7 +28,7 @@ class Nav2Bond:
         self._bond = None
         if Bond is None or heartbeat_period <= 0.0:
             return
-        self._bond = Bond(TOPIC, node.get_name(), node)
+        self._bond = Bond(node, TOPIC, node.get_name())
         self._bond.heartbeat_period = heartbeat_period
         self._bond.heartbeat_timeout = HEARTBEAT_TIMEOUT_S
         self._bond.start()

@@ -32,7 +32,7 @@ from erf_seg_core.freed_memory import return_freed_memory
 from .camera import Camera, make_cameras
 from .diagnostics import diagnostic_name
 from .executor import AsideExecutor
-from .lifecycle import SteadyLifecycleNode
+from .lifecycle import SteadyLifecycleNode, transition
 from .nav2_bond import Nav2Bond
 from .network_host import NetworkHost, Options
 from .node_diagnostics import NodeDiagnostics
@@ -76,7 +76,6 @@ class SegmentationNode(SteadyLifecycleNode):
         self._pipeline: Pipeline | None = None
         self._settings: Settings | None = None
         self._bond: Nav2Bond | None = None
-        self._failure = ""
         self._finalized = False
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -129,12 +128,13 @@ class SegmentationNode(SteadyLifecycleNode):
             self._settings = None
             undeclare_class_parameters(self)
             return self._fail("cannot configure", error)
-        self._failure = ""
+        self.failure = ""
         self.get_logger().info(
             f"configured in {time.perf_counter() - started:.1f} s: {self._network_in_words()}"
         )
         return TransitionCallbackReturn.SUCCESS
 
+    @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and begin to label."""
         try:
@@ -142,30 +142,35 @@ class SegmentationNode(SteadyLifecycleNode):
         except Exception as error:
             self._pipeline.stop()
             return self._fail("cannot activate", error)
-        self._failure = ""
+        self.failure = ""
         self._diagnostics.watch(self._pipeline.cameras)
-        self._bond = Nav2Bond(self, self._settings.bond_heartbeat_period)
+        self._begin_bond()
         topics = ", ".join(camera.topic for camera in self._pipeline.cameras)
         self.get_logger().info(f"active, labelling {topics}")
         return TransitionCallbackReturn.SUCCESS
 
+    @transition
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the frame in hand."""
         self._end_bond()
         self._pipeline.stop()
+        self._diagnostics.watch(())
         return TransitionCallbackReturn.SUCCESS
 
+    @transition
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give the network's memory and the topics back."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
+    @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End for good, from whatever state."""
         self._release()
         self._finalized = True
         return TransitionCallbackReturn.SUCCESS
 
+    @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start over, unconfigured."""
         self._release()
@@ -210,6 +215,12 @@ class SegmentationNode(SteadyLifecycleNode):
             raise
         return segmenter
 
+    def _begin_bond(self) -> None:
+        try:
+            self._bond = Nav2Bond(self, self._settings.bond_heartbeat_period)
+        except Exception as error:  # labels matter more
+            self.get_logger().error(f"no bond with the lifecycle manager: {in_words(error)}")
+
     def _end_bond(self) -> None:
         if self._bond is not None:
             self._bond.end()
@@ -226,9 +237,9 @@ class SegmentationNode(SteadyLifecycleNode):
         return_freed_memory()
 
     def _fail(self, what: str, error: Exception) -> TransitionCallbackReturn:
-        self._failure = f"{what}: {in_words(error)}"
+        self.failure = f"{what}: {in_words(error)}"
         if not self._stop.raised:  # at the end everything is taken away at once
-            self.get_logger().error(self._failure)
+            self.get_logger().error(self.failure)
         return TransitionCallbackReturn.FAILURE
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -272,7 +283,7 @@ class SegmentationNode(SteadyLifecycleNode):
         # A transition may take pipeline and topics away at this very moment.
         with suppress(InvalidHandle):
             self._diagnostics.publish(
-                self.state_label, self._failure, self._pipeline, self._settings
+                self.state_label, self.failure, self._pipeline, self._settings
             )
 
     def _timing_name(self, camera: str) -> str:

@@ -8,9 +8,8 @@ from rclpy.node import Node
 def image_topic(node: Node, camera: str, transport: str) -> str:
     """Fully qualified image topic: `image` or `<camera>/image`, remapped, plus the transport.
 
-    As with image_transport, remapping `image` moves `image/compressed` along; remapping
-    `image/compressed` itself works too, since creating a subscription applies the rules again.
-    A topic that already ends in the transport is taken as it is.
+    As with image_transport, remapping `image` moves `image/compressed` along. A topic that
+    already ends in the transport is taken as it is.
     """
     base = _base_topic(node, camera, transport)
     return base if transport == "raw" else f"{base}/{transport}"
@@ -32,7 +31,8 @@ def output_topic(camera: str, name: str) -> str:
 
 
 def _base_topic(node: Node, camera: str, transport: str, image: str = "image") -> str:
-    return node.resolve_topic_name(_input(camera, image)).removesuffix(f"/{transport}")
+    topic = node.resolve_topic_name(_input(camera, image))
+    return topic if transport == "raw" else topic.removesuffix(f"/{transport}")
 
 
 def _input(camera: str, name: str) -> str:

@@ -20,6 +20,7 @@ from launch_ros.actions import Node
 from erf_seg_ros import dds_profile
 from erf_seg_ros.launch_arguments import (
     camera_topic,
+    cameras_in,
     described_parameters,
     node_parameters,
     topic_remaps,
@@ -38,13 +39,13 @@ OTHER_ARGUMENTS = {
     "depth": "cloud: registered depth image, 16UC1 or 32FC1, written as image is",
     "depth_camera_info": "cloud: calibration of the depth image; empty: its sibling camera_info",
     "points": "cloud: organised cloud registered to the image, instead of depth",
-    "cloud_color": "cloud: class or image",
+    "cloud_color": "cloud: class or image; empty: from params_file, else class",
     "namespace": "namespace of the nodes and their topics",
     "params_file": "YAML file with parameters, such as a copy of config/segmentation.yaml",
     "log_level": "debug, info, warn, error or fatal",
     "respawn": "true: start a node again whenever it dies",
 }
-DEFAULTS = {"cloud": "false", "cloud_color": "class", "log_level": "info", "respawn": "false"}
+DEFAULTS = {"cloud": "false", "log_level": "info", "respawn": "false"}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -62,8 +63,8 @@ def generate_launch_description() -> LaunchDescription:
 def _start_nodes(context: LaunchContext) -> list[Node]:
     given = context.launch_configurations
     parameters = node_parameters(given)
-    cameras = parameters.get("cameras") or [""]
     files = [given["params_file"]] if given["params_file"] else []
+    cameras = parameters.get("cameras") or cameras_in(files) or [""]
     nodes = [
         _node(
             given,
@@ -92,7 +93,9 @@ def _cloud_node(given: dict[str, str], camera: str, files: list[str]) -> Node:
     if camera:
         for topic in ("label", "confidence"):
             inputs[f"segmentation/{topic}"] = f"segmentation/{camera}/{topic}"
-    parameters: dict[str, Any] = {"geometry": geometry, "color": given["cloud_color"]}
+    parameters: dict[str, Any] = {"geometry": geometry}
+    if given["cloud_color"]:
+        parameters["color"] = given["cloud_color"]
     for shared in ("transport", "use_sim_time"):
         if given[shared]:
             parameters[shared] = node_parameters(given)[shared]

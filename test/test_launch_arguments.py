@@ -10,6 +10,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from erf_seg_ros.launch_arguments import (
     DEFAULTS,
+    cameras_in,
     described_parameters,
     node_parameters,
     topic_remaps,
@@ -74,6 +75,23 @@ def test_only_camera():
     given = {**NOTHING, "image": "/camera/image_raw"}
     assert topic_remaps(given, [""]) == [("image", "/camera/image_raw")]
     assert topic_remaps(NOTHING, [""]) == []
+
+
+def test_cameras_of_a_parameter_file(tmp_path):
+    assert cameras_in([ROOT / "config" / "three_cameras.yaml"]) == ["front", "left", "right"]
+    assert cameras_in([ROOT / "config" / "segmentation.yaml"]) == []
+    mine = tmp_path / "mine.yaml"
+    for node in ("segmentation", "/car/segmentation"):
+        mine.write_text(yaml.safe_dump({node: {"ros__parameters": {"cameras": ["rear"]}}}))
+        assert cameras_in([mine]) == ["rear"]
+    nested = {"car": {"segmentation": {"ros__parameters": {"cameras": ["rear"]}}}}
+    mine.write_text(yaml.safe_dump(nested))
+    assert cameras_in([mine]) == ["rear"]
+    mine.write_text(yaml.safe_dump({"driver": {"ros__parameters": {"cameras": ["no"]}}}))
+    assert cameras_in([mine]) == []
+    mine.write_text("[")
+    with pytest.raises(ValueError, match=r"params_file:=.*mine.yaml cannot be read"):
+        cameras_in([mine])
 
 
 def test_several_cameras_by_their_names():

@@ -1,11 +1,14 @@
 """The bond with a Nav2 lifecycle manager, where bondpy is installed; silence where it is not."""
 
+import math
+
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 import rclpy
 from node_under_test import Client, NodeProcess, make_checkpoint
+from std_msgs.msg import Empty
 
 from erf_seg_ros import nav2_bond
 
@@ -37,6 +40,39 @@ def test_without_bondpy_nothing_is_published(node):
     assert not bond.formed
     assert not bond_publishers(node)
     bond.end()
+
+
+class BondOfBondpy:
+    """The part of bondpy 4's Bond that is used, with its constructor (ros/bond_core, ros2)."""
+
+    def __init__(self, node, topic, bond_id, on_broken=None, on_formed=None):
+        self.id = bond_id
+        self.heartbeat_period = self.heartbeat_timeout = math.nan
+        self.is_shutdown = False
+        self.pub = node.create_publisher(Empty, topic, 1)
+        self._subscribe = lambda: node.create_subscription(Empty, topic, lambda _: None, 1)
+
+    def start(self):
+        self.sub = self._subscribe()
+
+    def shutdown(self):
+        self.is_shutdown = True
+        self.sub.destroy()
+        self.pub.destroy()
+
+
+def test_bond_is_made_and_ended_as_bondpy_wants_it(node, monkeypatch):
+    monkeypatch.setattr(nav2_bond, "Bond", BondOfBondpy)
+    bond = nav2_bond.Nav2Bond(node, 0.1)
+    made = bond._bond
+    assert bond.formed
+    assert (made.id, made.heartbeat_period, made.heartbeat_timeout) == ("segmentation", 0.1, 4.0)
+    assert len(bond_publishers(node)) == 1
+    bond.end()
+    assert made.is_shutdown
+    assert not bond.formed
+    assert not bond_publishers(node)
+    assert not [s for s in node.subscriptions if s.topic_name == "/bond"]
 
 
 @pytest.mark.skipif(nav2_bond.Bond is None, reason="bondpy is not installed; it comes with Nav2")

@@ -276,6 +276,7 @@ def test_stop_and_start_account_for_every_frame(node, running):
         (["image:=/c/i/compressed"], "compressed", "/c/i/compressed", "/c/camera_info"),
         (["image:=front/image"], "raw", "/car/front/image", "/car/front/camera_info"),
         (["image:=/cam/a", "camera_info:=/b/info"], "raw", "/cam/a", "/b/info"),
+        (["image:=/camera/raw"], "raw", "/camera/raw", "/camera/camera_info"),
     ],
 )
 def test_input_topics_follow_image_transport(context, rules, transport, image, info):

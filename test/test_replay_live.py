@@ -216,6 +216,15 @@ def test_killed_replay_takes_its_processes_along_and_closes_the_bag(long_bag, ch
     assert labels_of(output)
 
 
+@pytest.mark.parametrize("command", ["demo", "bag replay"])
+def test_an_output_folder_that_cannot_be_made_is_said(command, bag, checkpoint, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    where = ["--bag", str(bag)] if command == "demo" else [str(bag)]
+    output = ["--model", str(checkpoint), "--output", str(tmp_path / "file" / "out")]
+    assert main([*command.split(), *where, *output]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
+
+
 def test_node_that_cannot_start_is_reported_with_its_reason(bag, checkpoint, tmp_path, capsys):
     status = main(
         ["demo", "--bag", str(bag), "--model", str(checkpoint), "--output", str(tmp_path / "out"),

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+import rclpy
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from replay_bags import CAMERA, FIRST_NS, INFO, PERIOD_NS, make_bag
 from rosbags.typesys import Stores, get_typestore
 
@@ -25,6 +31,7 @@ from erf_seg_ros.replay.played_frames import (
     PlayedFramesWriter,
     read_played_frames,
 )
+from erf_seg_ros.replay.player import wait_until_active
 from erf_seg_ros.replay.stamps import read_stamp_ns, starts_with_header, with_stamp_ns
 from erf_seg_ros.replay.timeline import PlayOptions, timed_messages
 
@@ -129,6 +136,35 @@ def test_frames_go_out_at_their_deadlines_without_drift(start, bag, tmp_path):
     sent_s = (frames[-1].sent_ns - frames[0].sent_ns) / 1e9
     late_s = (frames[-1].late_us - frames[0].late_us) / 1e6
     assert sent_s - late_s == pytest.approx(live_s, abs=0.01)
+
+
+def test_player_waits_while_the_node_passes_through_resting_states(ros_domain_id):
+    on_the_way = [State.PRIMARY_STATE_UNCONFIGURED, State.TRANSITION_STATE_CONFIGURING]
+    on_the_way += [State.PRIMARY_STATE_INACTIVE, State.TRANSITION_STATE_ACTIVATING]
+    states = [*on_the_way, State.PRIMARY_STATE_ACTIVE]
+
+    def answer(request, response):
+        response.current_state.id = states.pop(0)
+        return response
+
+    rclpy.init()
+    node, asked = rclpy.create_node("asking"), rclpy.create_node("asked")
+    asked.create_service(GetState, "/asked/get_state", answer)
+    executor = SingleThreadedExecutor()
+    executor.add_node(asked)
+
+    def spin():
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        wait_until_active(node, "/asked", 20.0, threading.Event())
+        assert states == []
+    finally:
+        rclpy.shutdown()
+        thread.join()
 
 
 def test_player_says_which_topics_nobody_subscribed_to(start, bag, tmp_path):

@@ -13,7 +13,7 @@ import yaml
 from erf_seg_core.bags import BagReader
 from erf_seg_core.bags.messages import COMPRESSED_IMAGE
 from erf_seg_core.checkpoint import find_checkpoint
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import ErfSegError, make_folder
 
 NODE = "/segmentation"
 LABEL_TOPIC = f"{NODE}/label"
@@ -77,7 +77,7 @@ class LivePlan:
             frames = _frames_to_play(options, count, bag.duration_s)
         info_topic = sibling_camera_info(options.image_topic, types)
         logs = options.output / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         labels = options.output / "labels"
         _remove_old_recording(labels)
         played_frames = logs / "played_frames.csv"

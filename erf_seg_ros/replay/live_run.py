@@ -108,7 +108,9 @@ class _Run:
                 raise self._failure(f"the {child.name} ended early, status {child.exit_status}")
 
     def _failure(self, message: str) -> ErfSegError:
-        tails = {child.name: child.log_tail() for child in (self._node, self._recorder)}
+        tails = {
+            child.name: child.log_tail() for child in (self._node, self._recorder, self._player)
+        }
         logs = "".join(f"\n--- log of the {name}\n{tail}" for name, tail in tails.items() if tail)
         return ErfSegError(message + logs)
 

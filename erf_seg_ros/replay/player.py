@@ -37,6 +37,8 @@ from .timeline import PlayOptions, TimedMessage, timed_messages
 LEAD_IN_S = 0.5
 """From "matched" to the first frame: a reader knows its writer a moment after the writer does."""
 
+RESTING_S = 2.0
+
 RESTING_STATES = (
     State.PRIMARY_STATE_UNCONFIGURED,
     State.PRIMARY_STATE_INACTIVE,
@@ -130,11 +132,12 @@ class Player:
 def wait_until_active(node: Node, target: str, timeout_s: float, stop: threading.Event) -> None:
     """Return when lifecycle node `target`, which starts itself, is active.
 
-    Raises `ErfSegError` when it tried and failed, or is not there after `timeout_s`. It answers
-    only once it has tried, so that the first answer in a resting state tells.
+    Raises `ErfSegError` when it tried and failed, or is not there after `timeout_s`. On the way it
+    passes through resting states; one in which it stays for `RESTING_S` is where it ended.
     """
     client = node.create_client(GetState, f"{target}/get_state")
     deadline = time.monotonic() + timeout_s
+    on_its_way = time.monotonic()
     while not stop.is_set():
         if client.wait_for_service(timeout_sec=0.1):
             future = client.call_async(GetState.Request())
@@ -142,7 +145,9 @@ def wait_until_active(node: Node, target: str, timeout_s: float, stop: threading
             state = future.result().current_state if future.done() else State()
             if state.id == State.PRIMARY_STATE_ACTIVE:
                 return
-            if state.id in RESTING_STATES:
+            if state.id not in RESTING_STATES:
+                on_its_way = time.monotonic()
+            elif time.monotonic() - on_its_way > RESTING_S:
                 raise ErfSegError(f"{target} did not become active, it is {state.label}")
         if time.monotonic() > deadline:
             raise ErfSegError(f"{target} was not active after {timeout_s:g} s")
