@@ -187,14 +187,20 @@ def test_wrong_argument_is_named(launched, tmp_path, arguments, reason):
     assert reason in (tmp_path / "launch.log").read_text()
 
 
-def test_two_cameras_each_with_its_cloud(launched, client, tmp_path):
+@pytest.mark.parametrize("named_in", ["argument", "params_file"])
+def test_two_cameras_each_with_its_cloud(launched, client, tmp_path, named_in):
     checkpoint = make_checkpoint(tmp_path / "small.safetensors")
+    named = {"cameras": "front,left"}
+    if named_in == "params_file":
+        named = {"params_file": tmp_path / "mine.yaml"}
+        content = {"/**": {"ros__parameters": {"cameras": ["front", "left"]}}}
+        named["params_file"].write_text(yaml.safe_dump(content))
     launched(
+        **named,
         model=checkpoint,
         engine="torch",
         threads="1",
         namespace="car",
-        cameras="front,left",
         image="/{camera}/image_raw",
         left_image="/odd/picture",
         cloud="true",
