@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from erf_seg_cli import commands
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import EngineError, ErfSegError
 
 PROG = "erf_seg"
 DISTRIBUTION = "erf_seg_ros"
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None takes them from `sys.argv`.
 
     Returns:
-        The command's own status; 2 for a mistake of the user's (message on stderr), 130 after
-        Ctrl-C, 141 when whoever read our output has gone.
+        The command's own status; 2 for a mistake of the user's or an engine that broke (message on
+        stderr), 130 after Ctrl-C, 141 when whoever read our output has gone.
 
     Raises:
         SystemExit: by argparse, for `--help`, `--version` (0) and wrong arguments (2).
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
-    except ErfSegError as error:
+    except (ErfSegError, EngineError) as error:
         return _fail(f"error: {error}", EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
         return _fail(f"error: {_missing_module_message(error)}", EXIT_USER_ERROR)

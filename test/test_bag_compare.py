@@ -10,7 +10,7 @@ from erf_seg_cli.main import main
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.bootstrap import paired_difference
 from erf_seg_core.evaluation.comparison import Limit, compare
-from erf_seg_core.evaluation.frame_scores import FILE_NAME, FrameScores
+from erf_seg_core.evaluation.frame_scores import FILE_NAME, FrameScores, common_rows
 
 NAMES = ("road", "car", "never")
 PERIOD_NS = 66_666_667
@@ -55,6 +55,32 @@ def out(tmp_path):
 
 def run(*arguments):
     return main(["bag", "compare", *map(str, arguments)])
+
+
+def bags_of(*names):
+    """Two bags with the same stamps."""
+    parts = [drive(seed, 0.9, 20.0, bag=name) for seed, name in enumerate(names)]
+    return replace(
+        parts[0],
+        **{
+            field: np.concatenate([getattr(part, field) for part in parts])
+            for field in ("bag", "stamps_ns", "confusion", "latency_ms")
+        },
+    )
+
+
+def test_bags_of_one_name_in_two_folders_are_not_mixed_up():
+    both = bags_of("night/drive", "rain/drive")
+    rows = common_rows(both, both)
+    assert (rows[0] == rows[1]).all()
+    assert len(rows[0]) == len(both)
+    assert compare(both, both).changes["mIoU"].difference.value == 0
+    elsewhere = replace(both, bag=np.char.replace(both.bag, "night/", "old/"))
+    rows = common_rows(both, elsewhere)  # rain/drive is there, night/drive may be anything
+    assert set(both.bag[rows[0]]) == {"rain/drive"}
+    moved = replace(drive(1, 0.9, 20.0), bag=np.array(["elsewhere/d"] * len(drive(1, 0.9, 20.0))))
+    here = replace(moved, bag=np.array(["d"] * len(moved)))
+    assert len(common_rows(moved, here)[0]) == len(moved)
 
 
 def test_differences_are_those_of_the_common_frames():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -31,16 +32,22 @@ from erf_seg_core import load_segmenter
 from erf_seg_core.bags import BagReader, BagWriter
 from erf_seg_core.bags.messages import IMAGE, typestore
 from erf_seg_core.class_sets import load_class_set
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import EngineError, ErfSegError
 from erf_seg_core.evaluation.frame_scores import FrameScores
 from erf_seg_core.evaluation.scoring import score
-from erf_seg_core.inference import Segmentation
-from erf_seg_core.replay_evaluation.bag_evaluation import ROUND, TIMED_EVERY, evaluate_bag
+from erf_seg_core.inference import Segmentation, Segmenter
+from erf_seg_core.replay_evaluation.bag_evaluation import (
+    ROUND,
+    TIMED_EVERY,
+    _Labeller,
+    evaluate_bag,
+)
 from erf_seg_core.replay_evaluation.bag_task import BagTask
 from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 from erf_seg_core.replay_evaluation.newest_first import would_be_dropped
 from erf_seg_core.replay_evaluation.options import EvaluationOptions, model_folders
 from erf_seg_core.replay_evaluation.read_ahead import ReadAhead
+from erf_seg_core.replay_evaluation.recorded_frames import RecordedFrame
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMVID = load_class_set("camvid11")
@@ -487,6 +494,33 @@ def test_a_slow_frame_costs_those_that_come_meanwhile():
     latency[[0, 2, 3]] = np.nan  # then 320, 230 and 140 ms are assumed
     assert np.flatnonzero(would_be_dropped(stamps, latency)).tolist() == [1, 2]
     assert not would_be_dropped(stamps, np.full(6, np.nan)).any()
+
+
+def test_what_ran_beside_other_work_is_not_timed():
+    frame = RecordedFrame(0, 0, "", images(1, SIZE)[0], None, 1.0, None)
+    for timed in (True, False):
+        ((labelled),) = _Labeller({"m": Copying()}, None, {})([frame], timed)
+        times = labelled.times_ms["m"]
+        assert np.isfinite([times["network"], times["total"]]).tolist() == [timed] * 2
+
+
+def test_an_engine_that_breaks_costs_no_other_bag(network, tmp_path, monkeypatch):
+    bags = [write_drive(tmp_path / name, 20, seed=seed) for seed, name in enumerate("ab")]
+    label, calls = Segmenter.batch, count()
+
+    def breaks_once(*arguments, **options):
+        if next(calls) == 12:
+            raise EngineError("the GPU is out of memory")
+        return label(*arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "batch", breaks_once)
+    fixed = ["--models", str(network), "--threads", "1", "--workers", "1"]
+    output = ["--output", str(tmp_path / "out")]
+    assert main(["bag", "evaluate", *map(str, bags), *fixed, *output]) == 1
+    assert "out of memory" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    bags_of_rows = [row["bag"] for row in rows_of(tmp_path / "out")]
+    assert 0 < bags_of_rows.count("a") < 20
+    assert bags_of_rows.count("b") == 20
 
 
 # Long drives

@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Writer
 
 from erf_seg_cli.main import main
 from erf_seg_core.bags import BagReader
@@ -305,6 +307,30 @@ def test_interrupt_leaves_a_valid_bag(tmp_path):
     assert made["interrupted"]
     frames = images(tmp_path / "b", CAMERA)
     assert 0 < len(frames) <= made["frames"] <= len(frames) + 1
+
+
+@pytest.mark.parametrize(("storage", "kept"), [("sqlite3", True), ("mcap", False)])
+def test_an_interrupted_write_costs_what_is_said(tmp_path, monkeypatch, storage, kept):
+    """SQLite undoes what is not committed, MCAP the open chunk: here everything."""
+    write, calls = Writer.write, count()
+
+    def interrupted(*arguments):
+        if next(calls) == 21:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(Writer, "write", interrupted)
+    source = SyntheticSource(10, 0, (48, 64), 15.0)
+    if not kept:
+        with pytest.raises(KeyboardInterrupt):
+            make_bag(source, tmp_path / "bag", storage=storage)
+        assert not (tmp_path / "bag").exists()
+        return
+    made = make_bag(source, tmp_path / "bag", storage=storage)
+    assert made.interrupted
+    with BagReader(tmp_path / "bag") as bag:
+        assert {topic.name: topic.count for topic in bag.topics if topic.count} == made.topics
+    assert made.frames == made.topics[CAMERA] > 0
 
 
 def test_camvid_clip(data_dir, tmp_path, capsys):

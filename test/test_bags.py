@@ -236,6 +236,18 @@ def test_split_bag(tmp_path):
     assert_is_the_drive(split)
 
 
+def test_files_without_metadata_are_read_by_time(tmp_path):
+    """A recorder that crashed leaves no metadata.yaml; by name, 10 would come before 2."""
+    split = tmp_path / "split"
+    split.mkdir()
+    for part in range(12):
+        with BagWriter(tmp_path / f"split_{part}", "mcap") as bag:
+            bag.write_image(CAMERA, stamp(part), FRAME_ID, picture(part), "bgr8")
+        shutil.move(tmp_path / f"split_{part}" / f"split_{part}.mcap", split)
+    with BagReader(split) as bag:
+        assert [when for when, _, _ in bag.images(CAMERA)] == [stamp(i) for i in range(12)]
+
+
 @pytest.mark.parametrize(
     ("mode", "plugin"),
     [

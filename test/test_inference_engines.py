@@ -1,6 +1,7 @@
 import importlib.util
 import logging
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -19,6 +20,7 @@ from erf_seg_core.inference import (
     torch_engine,
 )
 from erf_seg_core.inference import engine as engine_module
+from erf_seg_core.inference.onnx_providers import with_engine_cache
 from erf_seg_core.inference.waiting import say_while_waiting
 
 ENGINES = ["torch", "onnxruntime"]
@@ -235,6 +237,18 @@ def test_impossible_choices_are_refused(engine, device, threads, message):
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this ONNX Runtime has the CUDA provider",
 )
+def test_tensorrt_keeps_the_engines_of_different_networks_apart(monkeypatch, tmp_path):
+    """ONNX Runtime would tell them apart by names only, which all of ours share."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    providers = [("TensorrtExecutionProvider", {"device_id": 0}), ("CPUExecutionProvider", {})]
+    places = [with_engine_cache(providers, model)[0][1] for model in (b"one", b"two", b"one")]
+    paths = [place["trt_engine_cache_path"] for place in places]
+    assert paths[0] == paths[2] != paths[1]
+    assert all(Path(path).is_dir() for path in paths)
+    plain = [("CPUExecutionProvider", {})]
+    assert with_engine_cache(plain, b"one") == plain
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
 def test_an_onnxruntime_without_gpu_support_says_what_to_install(engine):
     with pytest.raises(ErfSegError, match="pip install onnxruntime-gpu"):

@@ -7,7 +7,7 @@ from inference_helpers import SIZE, images, info_for, random_network
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.inference import Segmenter
-from erf_seg_core.inference.segmenter import _resize_labels
+from erf_seg_core.label_size import resize_labels
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_resizing_labels_keeps_pixel_centres():
         clear = np.ix_(rows % 1 != 0, columns % 1 != 0)
         assert np.mean(rows % 1 != 0) > 0.9
         expected = labels[np.ix_(rows.astype(int), columns.astype(int))]
-        np.testing.assert_array_equal(_resize_labels(labels, size)[clear], expected[clear])
+        np.testing.assert_array_equal(resize_labels(labels, size)[clear], expected[clear])
 
 
 def test_warm_up_then_close(network):

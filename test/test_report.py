@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -108,6 +109,16 @@ def test_flicker_is_counted_between_neighbours_only():
     assert (judged.consistency.changed, judged.consistency.compared) == (1, 3)
 
 
+def test_changes_without_truth_are_not_added_to_those_with():
+    scores = RecordedScores(CLASSES)
+    picture = np.zeros((1, 4, 3), np.uint8)
+    for index in range(6):  # a perfect network in a moving scene, with truth now and then
+        labels = np.full((1, 4), index % 2, np.uint8)
+        scores.add(MatchedFrame(index, picture, labels, labels if index % 3 == 0 else None))
+    assert scores.scores().confusion.accuracy() == 1.0
+    assert scores.consistency.compared == 0
+
+
 def test_scores_of_each_frame_carry_its_time():
     scores = RecordedScores(CLASSES)
     assert scores.frame_scores("drive", FRAMES) is None
@@ -143,6 +154,10 @@ def test_stamps_that_are_missing_do_not_reach_the_distributions():
 def test_rate_counts_labels_in_recorded_time():
     assert achieved_rate_hz(FRAMES) == pytest.approx(7.5)  # three of four frames at 10 Hz
     assert np.isnan(achieved_rate_hz(FRAMES[:1]))
+    first = [replace(frame, bag="first") for frame in FRAMES]
+    for seconds in (0, 86400):  # of two bags the pause between, or the overlap, does not count
+        later = [replace(f, bag="b", stamp_ns=f.stamp_ns + seconds * 10**9) for f in FRAMES]
+        assert achieved_rate_hz([*first, *later]) == pytest.approx(7.5)
 
 
 def test_csv_has_a_row_for_every_frame(tmp_path):

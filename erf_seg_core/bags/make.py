@@ -78,60 +78,56 @@ def make_bag(
     made = _Progress(compressed)
     interrupted = False
     try:
-        with BagWriter(output, storage) as bag:
-            try:
-                for frame in chain([first], frames):
-                    made.write(bag, frame, rate_hz)
-                    on_frame()
-            except KeyboardInterrupt:
-                if not bag.message_count:
-                    raise
-                interrupted = True
+        bag = BagWriter(output, storage)
+        with bag:
+            for frame in chain([first], frames):
+                made.write(bag, frame, rate_hz)
+                on_frame()
+    except KeyboardInterrupt:
+        if not output.exists():
+            raise
+        interrupted = True
     except DISK_ERRORS as error:
         raise _disk_error(output, made.frames, error) from error
+    topics = bag.counts  # what an interrupted write cost is not in them
+    frames_kept = topics.get(made.image_topic, 0)
     height, width = first.image_bgr.shape[:2]
     return MadeBag(
         path=str(output),
         storage=storage,
-        frames=made.frames,
-        labelled=made.topics.get(TRUTH_TOPIC, 0),
+        frames=frames_kept,
+        labelled=topics.get(TRUTH_TOPIC, 0),
         rate_hz=rate_hz,
-        duration_s=made.frames / rate_hz,
+        duration_s=frames_kept / rate_hz,
         width=width,
         height=height,
-        topics=made.topics,
+        topics=topics,
         interrupted=interrupted,
     )
 
 
 class _Progress:
-    """Writes frames and counts what went where."""
+    """Writes frames, each at its time."""
 
     def __init__(self, compressed: bool) -> None:
-        self.compressed = compressed
+        self.image_topic = COMPRESSED_TOPIC if compressed else IMAGE_TOPIC
         self.frames = 0
-        self.topics: dict[str, int] = {}
 
     def write(self, bag: BagWriter, frame: SourceFrame, rate_hz: float) -> None:
         """Write one frame's messages, all with its stamp."""
         stamp_ns = START_NS + round(self.frames * 1_000_000_000 / rate_hz)
         place = (stamp_ns, FRAME_ID)
-        if self.compressed:
+        if self.image_topic == COMPRESSED_TOPIC:
             data = frame.jpeg or _as_jpeg(frame.image_bgr)
             bag.write_compressed_image(COMPRESSED_TOPIC, *place, data, "bgr8; jpeg compressed bgr8")
         else:
             bag.write_image(IMAGE_TOPIC, *place, frame.image_bgr, "bgr8")
         bag.write_camera_info(INFO_TOPIC, *place, frame.camera)
-        written = [COMPRESSED_TOPIC if self.compressed else IMAGE_TOPIC, INFO_TOPIC]
         if frame.labels is not None:
             bag.write_image(TRUTH_TOPIC, *place, frame.labels, "mono8")
-            written.append(TRUTH_TOPIC)
         if frame.depth_m is not None:
             bag.write_image(DEPTH_TOPIC, *place, frame.depth_m, "32FC1")
-            written.append(DEPTH_TOPIC)
         self.frames += 1
-        for topic in written:
-            self.topics[topic] = self.topics.get(topic, 0) + 1
 
 
 def _as_jpeg(image: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class BagReader:
             self._readers = [Ros1Reader(f) if self._is_ros1 else Ros2Reader(f) for f in files]
             for reader in self._readers:
                 self._stack.enter_context(reader)
+        # By time, not by name: drive_10 comes after drive_9.
+        self._readers.sort(key=lambda r: r.start_time if r.message_count else math.inf)
         self.topics: list[TopicInfo] = self._list_topics()
 
     def __enter__(self) -> BagReader:

@@ -79,6 +79,7 @@ class BagWriter:
         trace: TracebackType | None,
     ) -> None:
         """Close; after an exception keep what is whole."""
+        self._undo_torn_write()
         if kind is not None and not self.message_count:
             self._writer.abort()
             shutil.rmtree(self.path, ignore_errors=True)
@@ -90,13 +91,22 @@ class BagWriter:
         """How many messages have been written."""
         return sum(self._writer.counts.values())
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Messages written by topic."""
+        found = {t: self._writer.counts.get(c.id, 0) for t, c in self._connections.items()}
+        return {topic: count for topic, count in found.items() if count}
+
+    def _undo_torn_write(self) -> None:
+        if self._writing:
+            self._guard.rewind()
+            self._writing = False
+
     def close(self) -> None:
         """Write index and metadata; leaving the context does it too."""
         if self._writer.storage is None:
             return
-        if self._writing:
-            self._guard.rewind()
-            self._writing = False
+        self._undo_torn_write()
         if not self.message_count:
             self._writer.min_timestamp = 0  # its default, the largest integer, is no time
         self._writer.close()

@@ -38,7 +38,9 @@ class AccuracyTable:
     def of(self, configuration: Configuration) -> Accuracy | None:
         """None for random weights; `ErfSegError` if the images are not in the network's classes."""
         c = configuration
-        key = (c.model, c.precision, c.input_size)
+        key: tuple[object, ...] = (c.model, c.precision, c.input_size)
+        if c.precision == "auto":  # each engine and device has its own
+            key += (c.engine, c.device)
         if key not in self._known:
             subject = load_subject(c.model, self._outputs, c.input_size)
             self._known[key] = self._measured(c, subject) if self._source else on_card(subject, c)
@@ -74,7 +76,7 @@ class AccuracyTable:
 
 def on_card(subject: Subject, configuration: Configuration) -> Accuracy | None:
     """Return the first score in a trained checkpoint's metadata, which is of float32."""
-    if subject.weights != "trained" or configuration.precision in ("fp16", "int8"):
+    if subject.weights != "trained" or configuration.precision != "fp32":
         return None
     for name, scores in subject.info.metrics.items():
         if isinstance(scores, dict) and scores.get("miou") is not None:

@@ -92,7 +92,9 @@ class EagerNetwork:
 
     def __init__(self, configuration: Configuration, subject: Subject) -> None:
         """Refuse a device that is not there."""
-        device = torch.device("cuda" if _wants_gpu(configuration.device) else "cpu")
+        named = configuration.device.startswith("cuda")
+        automatic = "cuda" if _wants_gpu(configuration.device) else "cpu"
+        device = torch.device(configuration.device if named else automatic)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ErfSegError("there is no GPU that PyTorch can use")
         self.device = str(device)

@@ -74,7 +74,7 @@ def _measure_here(task: dict[str, Any]) -> Memory:
         contender(images)
     peak = _status_mib("VmHWM")
     on_gpu = contender.device.startswith("cuda")
-    gpu = torch.cuda.max_memory_allocated() / _MIB if on_gpu else None
+    gpu = torch.cuda.max_memory_allocated(contender.device) / _MIB if on_gpu else None
     return Memory(round(peak, 1), round(peak - before, 1), gpu)
 
 

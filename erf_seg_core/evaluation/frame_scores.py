@@ -86,14 +86,28 @@ class FrameScores:
 def common_rows(first: FrameScores, second: FrameScores) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the frames that both have, in the order of `first`: int64 M each.
 
-    Frames are the same if the stamp is, and the name of the bag without its folder.
+    Frames are the same if the stamp and the bag are: by its name, or, if it lay elsewhere, by its
+    name without the folder, where that tells all bags apart.
     """
-    place = {key: row for row, key in enumerate(_keys(second))}
-    pairs = [(row, place[key]) for row, key in enumerate(_keys(first)) if key in place]
+    names = _same_bags(np.unique(first.bag).tolist(), np.unique(second.bag).tolist())
+    place = {
+        (str(bag), int(stamp)): row
+        for row, (bag, stamp) in enumerate(zip(second.bag, second.stamps_ns, strict=True))
+    }
+    keys = ((names.get(str(b)), int(s)) for b, s in zip(first.bag, first.stamps_ns, strict=True))
+    pairs = [(row, place[key]) for row, key in enumerate(keys) if key in place]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
 
 
-def _keys(scores: FrameScores) -> list[tuple[str, int]]:
-    names = {bag: Path(str(bag)).name for bag in np.unique(scores.bag)}
-    return [(names[b], int(s)) for b, s in zip(scores.bag, scores.stamps_ns, strict=True)]
+def _same_bags(first: list[str], second: list[str]) -> dict[str, str]:
+    """What each bag of the first is called in the second."""
+    same = {bag: bag for bag in first if bag in second}
+    left = [bag for bag in second if bag not in same]
+    for bag in first:
+        name = Path(bag).name
+        found = [other for other in left if Path(other).name == name]
+        alone = sum(Path(other).name == name for other in first) == 1
+        if bag not in same and alone and len(found) == 1:
+            same[bag] = found[0]
+    return same

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from ..class_sets import ClassSet
+from ..label_size import resize_labels
 from .metrics import ConfusionMatrix
 
 Protocol = Literal["full", "paper"]
@@ -78,17 +78,8 @@ def score(
 
 def subsampled(truth: np.ndarray) -> np.ndarray:
     """Every second pixel of a label image; which of each pair is what PIL's nearest takes."""
-    h, w = truth.shape
-    return (
-        truth[1::2, 1::2] if h % 2 == 0 and w % 2 == 0 else resize_labels(truth, (h // 2, w // 2))
-    )
-
-
-def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of uint8 labels to (height, width)."""
-    if labels.shape == tuple(size):
-        return labels
-    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    height, width = truth.shape
+    return resize_labels(truth, (height // 2, width // 2))
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from ..errors import ErfSegError
 from ..models import SegmentationNetwork
 from .calibration import Calibration
 from .onnx_graph import IMAGE_NAME, GraphOptions, Output, build_graph, lower_for
-from .onnx_providers import providers_for
+from .onnx_providers import providers_for, with_engine_cache
 from .waiting import say_while_waiting
 
 SIDE_BY_SIDE_PIXELS = 240_000
@@ -126,7 +126,8 @@ class OnnxEngine:
 
     def _start(self, model: bytes, threads: int) -> onnxruntime.InferenceSession:
         options = _session_options(threads)
-        session = onnxruntime.InferenceSession(model, options, providers=self._providers)
+        providers = with_engine_cache(self._providers, model)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
         wanted = self._providers[0][0]
         if wanted not in session.get_providers():  # it only prints why, and goes on without
             raise ErfSegError(

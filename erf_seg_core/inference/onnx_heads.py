@@ -26,16 +26,12 @@ TILE_LOGITS = 8192 * 80
 def emit_logits(graph: GraphBuilder, head: Head, features: Value) -> str:
     """Logits N×C×H×W, float32."""
     name = features.name
-    if isinstance(head, SubpixelHead):
-        weight, bias = graph.weight(head.weight), graph.weight(head.bias)
-        name = graph.node("ConvTranspose", name, weight, bias, kernel_shape=[2, 2], strides=[2, 2])
-    else:
-        weight, bias = graph.weight(head.weight), graph.weight(head.bias)
-        name = graph.node("Conv", name, weight, bias, kernel_shape=[1, 1])
-    if graph.half:
+    if graph.half:  # in float16, near logits would often be equal
         name = graph.cast(name, TensorProto.FLOAT)
+    weight, bias = graph.constant(head.weight), graph.constant(head.bias)
     if isinstance(head, SubpixelHead):
-        return name
+        return graph.node("ConvTranspose", name, weight, bias, kernel_shape=[2, 2], strides=[2, 2])
+    name = graph.node("Conv", name, weight, bias, kernel_shape=[1, 1])
     scales = graph.constant(np.array([1, 1, head.scale, head.scale], np.float32))
     return graph.node(
         "Resize", name, "", scales, mode="linear", coordinate_transformation_mode="half_pixel"

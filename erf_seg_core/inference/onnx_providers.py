@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any
 
@@ -34,18 +35,30 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
             f"this ONNX Runtime has no {wanted} for device '{device}': "
             "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
         )
-    cuda: Provider = (_CUDA, {"device_id": device.index})
+    # TF32 would round float32's factors to 10 bits.
+    cuda: Provider = (_CUDA, {"device_id": device.index, "use_tf32": int(half)})
     if not tensorrt:
         return [cuda, (_CPU, {})]
-    cache = user_cache("tensorrt")
-    cache.mkdir(parents=True, exist_ok=True)
-    logger.info("compiled TensorRT engines are kept in %s", cache)
     options = {
         "device_id": device.index,
         "trt_fp16_enable": half,
         "trt_engine_cache_enable": True,
         "trt_timing_cache_enable": True,
-        "trt_engine_cache_path": str(cache),
-        "trt_timing_cache_path": str(cache),
+        "trt_timing_cache_path": str(user_cache("tensorrt")),
     }
     return [(_TENSORRT, options), cuda, (_CPU, {})]
+
+
+def with_engine_cache(providers: list[Provider], model: bytes) -> list[Provider]:
+    """Give TensorRT a folder for this model's compiled engines.
+
+    ONNX Runtime names them by the graph's names, not by its weights and sizes: of two models of
+    ours in one folder, each would run the other's engine.
+    """
+    name, options = providers[0]
+    if name != _TENSORRT:
+        return providers
+    cache = user_cache("tensorrt") / hashlib.sha256(model).hexdigest()[:32]
+    cache.mkdir(parents=True, exist_ok=True)
+    logger.info("compiled TensorRT engines are kept in %s", cache)
+    return [(name, {**options, "trt_engine_cache_path": str(cache)}), *providers[1:]]

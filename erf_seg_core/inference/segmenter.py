@@ -15,6 +15,7 @@ from ..checkpoint import CheckpointInfo, build_from_checkpoint
 from ..class_map import ClassMap, load_class_map
 from ..class_sets import VOID_ID
 from ..errors import EngineError, ErfSegError
+from ..label_size import resize_labels
 from ..models import STRIDE, SegmentationNetwork
 from .engine import Engine, create_engine
 
@@ -180,8 +181,8 @@ class Segmenter:
             unsure = cv2.compare(sureness, float(least), cv2.CMP_LT)  # 255 where it is true
             labels = cv2.bitwise_or(labels, unsure)
         return Segmentation(
-            labels=_resize_labels(labels, size),
-            confidence=_resize_labels(sureness, size) if confidence else None,
+            labels=resize_labels(labels, size),
+            confidence=resize_labels(sureness, size) if confidence else None,
         )
 
     def warm_up(self, n: int = 2, largest_batch: int = 1) -> None:
@@ -278,16 +279,6 @@ def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrink = max(image.shape[0] / size[0], image.shape[1] / size[1])
     method = cv2.INTER_AREA if shrink > 2.0 else cv2.INTER_LINEAR
     return cv2.resize(image, (size[1], size[0]), interpolation=method)
-
-
-def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour between pixel centres, as the image was resized.
-
-    OpenCV's INTER_NEAREST rounds towards the top left, which shifts labels by up to half a pixel.
-    """
-    if labels.shape == size:
-        return labels
-    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:

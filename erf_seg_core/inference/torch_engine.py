@@ -117,9 +117,13 @@ class TorchEngine:
         features = features.float()  # in float16, near logits would often be equal
         if isinstance(head, SubpixelHead):
             return self._classify_subpixels(head, features, confidence)
-        logits = F.conv2d(features, head.weight, head.bias)
+        # A matrix product, because a convolution may compute in TF32.
+        logits = F.linear(features.permute(0, 2, 3, 1), head.weight[:, :, 0, 0], head.bias)
         logits = F.interpolate(
-            logits, scale_factor=head.scale, mode="bilinear", align_corners=False
+            logits.permute(0, 3, 1, 2),
+            scale_factor=head.scale,
+            mode="bilinear",
+            align_corners=False,
         )
         return _reduce(logits.permute(0, 2, 3, 1), confidence)
 

@@ -11,10 +11,10 @@ from ..bags import BagReader
 from ..bags.topics import choose_image_topic
 from ..bags.writer import DISK_ERRORS
 from ..class_sets import load_class_set
-from ..errors import ErfSegError
+from ..errors import EngineError, ErfSegError
 from .bag_result import BagResult, ModelFacts
 from .bag_task import BagTask
-from .labelled_frame import LabelledFrame
+from .labelled_frame import LabelledFrame, not_timed
 from .options import EvaluationOptions
 from .predictors import Labelled, Predictor
 from .read_ahead import ReadAhead
@@ -173,7 +173,12 @@ class _Labeller:
                 model: together[model][place] if model in together else predict(frame, size)
                 for model, predict in self._predictors.items()
             }
-            yield self._with_truth(frame, size, {m: x for m, x in labelled.items() if x})
+            labelled = {model: found for model, found in labelled.items() if found}
+            if not timed:  # other work ran beside it
+                labelled = {
+                    m: (result, not_timed(times)) for m, (result, times) in labelled.items()
+                }
+            yield self._with_truth(frame, size, labelled)
 
     def _with_truth(
         self, frame: RecordedFrame, size: tuple[int, int], labelled: Mapping[str, Labelled]
@@ -195,7 +200,7 @@ def _kept(reading: _Reading) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Stopped):
         reading.interrupted = True
-    except ErfSegError as error:
+    except (ErfSegError, EngineError) as error:
         reading.problem = str(error)
     except DISK_ERRORS as error:
         reading.problem = (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint import find_checkpoint
+from ..inference.user_cache import user_cache
 from ..report.pictures import Strip
 from .frame_table import FrameTable
 from .model_scorer import ModelCounts
@@ -22,7 +23,7 @@ _SUMMARY = "bag.json"  # written last: where it is, the rest is whole
 _PICTURES = "pictures.json"
 _IN_FILES_OF_THEIR_OWN = ("models", "facts", "shown", "worst")
 _COUNTS = ("boundary", "calibration", "flicker")
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,9 @@ def fingerprint_of(bag: Path, options: EvaluationOptions) -> str:
             if model is not None
         ],
     }
+    # With one of these, the precision "auto" may be INT8.
+    calibrations = sorted(user_cache("int8").glob("*.json"))
+    inputs["calibrations"] = [(f.name, f.stat().st_mtime_ns) for f in calibrations]
     if options.truth_folder is not None:
         labels = sorted(options.truth_folder.rglob("*.png"))
         inputs["truth"] = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in labels]

@@ -72,7 +72,7 @@ def _client(distributed: object, address: str, workers: int) -> object:
 def _ready(distributed: object, waiting: set) -> list:
     try:
         return list(distributed.wait(waiting, _POLL_S, "FIRST_COMPLETED").done)
-    except TimeoutError:
+    except distributed.TimeoutError:  # not the builtin one before Python 3.11
         return []
 
 

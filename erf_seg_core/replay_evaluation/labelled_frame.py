@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,6 +54,11 @@ def offline_times(convert_ms: float, timing: Mapping[str, float]) -> dict[str, f
     """Times of a frame that the Segmenter labelled here."""
     times = {"convert": convert_ms, **timing}
     return {**times, "total": sum(times.values())}
+
+
+def not_timed(times_ms: Mapping[str, float]) -> dict[str, float]:
+    """The same with nan for all that the machine did while it was busy with other frames."""
+    return {name: ms if name == "convert" else math.nan for name, ms in times_ms.items()}
 
 
 def network_ms(times_ms: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -145,9 +145,11 @@ def _model_result(name: str, info: CheckpointInfo, results: Sequence[BagResult])
     for part in counts:
         boundary.counts += part.boundary
         calibration.counts += part.calibration
-        flicker.changed += int(part.flicker[0])
-        flicker.compared += int(part.flicker[1])
     scored = any(part.table.scored.any() for part in counts)
+    # Two measures: the drive's own changes count only where there is no truth to leave them out by.
+    for changed, compared in (part.flicker[int(scored)] for part in counts):
+        flicker.changed += int(changed)
+        flicker.compared += int(compared)
     drops = [would_be_dropped(part.table.stamps_ns, part.table.latency_ms) for part in counts]
     return ModelResult(
         name=name,

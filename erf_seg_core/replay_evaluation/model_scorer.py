@@ -21,8 +21,8 @@ from .labelled_frame import LabelledFrame
 class ModelCounts:
     """Of one model on one bag: rows of frames, and counts that may be added over bags.
 
-    `boundary` and `calibration` are the counts of the scores of those names, `flicker` is int64 2:
-    pixels changed and compared.
+    `boundary` and `calibration` are the counts of the scores of those names. `flicker` is int64
+    2×2: pixels changed and compared, in pairs of frames without truth (first row) and with.
     """
 
     table: FrameTable
@@ -41,7 +41,7 @@ class ModelScorer:
         self._rows = FrameTableBuilder(class_set.num_classes)
         self._boundary = BoundaryScore(class_set.num_classes)
         self._calibration = Calibration()
-        self._flicker = TemporalConsistency()
+        self._flicker = (TemporalConsistency(), TemporalConsistency())  # without truth, and with
         self._previous: LabelledFrame | None = None
 
     def add(self, frame: LabelledFrame) -> float:
@@ -71,7 +71,7 @@ class ModelScorer:
             table=self._rows.table(),
             boundary=self._boundary.counts,
             calibration=self._calibration.counts,
-            flicker=np.array([self._flicker.changed, self._flicker.compared], np.int64),
+            flicker=np.array([(f.changed, f.compared) for f in self._flicker], np.int64),
         )
 
     def _confusion(self, frame: LabelledFrame, truth: np.ndarray) -> np.ndarray:
@@ -95,4 +95,5 @@ class ModelScorer:
         earlier_truth = before.truth_of(self._model)
         if labels.shape != earlier.shape or (truth is None) != (earlier_truth is None):
             return float("nan")
-        return self._flicker.update(earlier, labels, earlier_truth, truth)
+        counter = self._flicker[truth is not None]
+        return counter.update(earlier, labels, earlier_truth, truth)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..checkpoint import CheckpointInfo
 from ..class_sets import ClassSet
+from ..errors import EngineError
 from ..inference import Segmentation, Segmenter, load_segmenter
-from ..inference.segmenter import STAGES as SEGMENTER_STAGES
 from .labelled_frame import offline_times
 from .options import EvaluationOptions
 from .recorded_frames import RecordedFrame
@@ -51,6 +51,7 @@ class SegmenterPredictor:
         self.engine = segmenter.engine_name
         self.device = segmenter.device
         self.side_by_side = segmenter.side_by_side
+        self.broken = False
         self._segmenter = segmenter
         segmenter.warm_up(1)
         if self.side_by_side > 1:
@@ -59,17 +60,23 @@ class SegmenterPredictor:
 
     def __call__(self, frame: RecordedFrame, size: tuple[int, int]) -> Labelled:
         """Label the frame."""
-        result = self._segmenter(frame.image_bgr, label_size=size)
+        (result,) = self._batch([frame], size)
         return result, offline_times(frame.convert_ms, result.timing)
 
     def untimed(self, frames: Sequence[RecordedFrame], size: tuple[int, int]) -> list[Labelled]:
         """Label frames side by side: all are done sooner, but each has had but one thread."""
-        results = self._segmenter.batch([f.image_bgr for f in frames], label_size=size)
-        unknown = dict.fromkeys(SEGMENTER_STAGES, float("nan"))
+        results = self._batch(frames, size)
         return [
-            (result, offline_times(frame.convert_ms, unknown))
+            (result, offline_times(frame.convert_ms, result.timing))
             for frame, result in zip(frames, results, strict=True)
         ]
+
+    def _batch(self, frames: Sequence[RecordedFrame], size: tuple[int, int]) -> list[Segmentation]:
+        try:
+            return self._segmenter.batch([f.image_bgr for f in frames], label_size=size)
+        except EngineError:
+            self.broken = True
+            raise
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,9 @@ class Networks:
         self._loaded: dict[_Wanted, SegmenterPredictor] = {}
 
     def get(self, model: str, options: EvaluationOptions, threads: int | None) -> Predictor:
-        """The network of a model. Raises `ErfSegError` as `load_segmenter` does."""
+        """The network of a model, anew if it broke. Raises what `load_segmenter` does."""
         wanted = _Wanted(model, options.engine, options.device, threads)
-        if wanted not in self._loaded:
+        if wanted not in self._loaded or self._loaded[wanted].broken:
             segmenter = load_segmenter(model, options.device, options.engine, threads=threads)
             self._loaded[wanted] = SegmenterPredictor(segmenter)
         return self._loaded[wanted]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..bags import BagReader
 from ..checkpoint import CheckpointInfo
-from ..evaluation.scoring import resize_labels
 from ..inference import Segmentation
+from ..label_size import resize_labels
 from ..report.bag_pictures import label_pictures
 from ..report.frames import FrameOutcome
 from ..report.matched_frames import Follower

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from ..bags.messages import typestore
-from ..errors import ErfSegError
+from ..errors import EngineError, ErfSegError
 from ..freed_memory import keep_freed_memory
 from .bag_evaluation import Stopped, evaluate_bag
 from .bag_task import BagTask
@@ -70,7 +70,7 @@ def do_work(
         }
         reference = options.reference and networks.get(options.reference, options, work.threads)
         result = evaluate_bag(work.task, predictors, reference or None, on_frame)
-    except ErfSegError as error:
+    except (ErfSegError, EngineError) as error:
         return Done(work, str(error))
     try:
         result.save(work.folder, work.fingerprint)

@@ -93,12 +93,14 @@ def latencies(frames: Iterable[FrameOutcome]) -> dict[str, Distribution]:
 
 
 def achieved_rate_hz(frames: Sequence[FrameOutcome]) -> float:
-    """Labels per second of recorded time; nan for fewer than two frames."""
-    if len(frames) < 2:
-        return float("nan")
-    interval_s = (frames[-1].stamp_ns - frames[0].stamp_ns) / NS_PER_S / (len(frames) - 1)
+    """Labels per second of recorded time, pauses between bags left out; nan without any."""
+    spans: dict[str, list[int]] = {}
+    for frame in frames:
+        spans.setdefault(frame.bag, []).append(frame.stamp_ns)
+    intervals = len(frames) - len(spans)
+    span_s = sum(max(stamps) - min(stamps) for stamps in spans.values()) / NS_PER_S
     labelled = Counter(frame.fate for frame in frames)[Fate.LABELLED]
-    return labelled / (interval_s * len(frames)) if interval_s > 0 else float("nan")
+    return labelled / len(frames) * intervals / span_s if span_s > 0 else float("nan")
 
 
 def write_frames_csv(path: Path, frames: Sequence[FrameOutcome]) -> None:

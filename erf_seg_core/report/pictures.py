@@ -11,7 +11,7 @@ import numpy as np
 
 from ..class_sets import ClassSet
 from ..evaluation.over_time import WorstFrames
-from ..evaluation.scoring import resize_labels
+from ..label_size import resize_labels
 from ..overlay import blend
 from .matched_frames import MatchedFrame
 

@@ -13,7 +13,8 @@ from ..evaluation.flicker import TemporalConsistency
 from ..evaluation.frame_scores import FrameScores
 from ..evaluation.metrics import ConfusionMatrix
 from ..evaluation.over_time import frame_miou
-from ..evaluation.scoring import Scores, resize_labels
+from ..evaluation.scoring import Scores
+from ..label_size import resize_labels
 from .frames import FrameOutcome
 from .matched_frames import MatchedFrame
 
@@ -27,7 +28,10 @@ class RecordedScores:
     def __init__(self, class_set: ClassSet) -> None:
         """Start with no frame."""
         self.boundary = BoundaryScore(class_set.num_classes)
-        self.consistency = TemporalConsistency()
+        self._consistency = (
+            TemporalConsistency(),
+            TemporalConsistency(),
+        )  # without truth, and with
         self._class_set = class_set
         self._stamps_ns: list[int] = []
         self._confusion: list[np.ndarray] = []
@@ -66,6 +70,11 @@ class RecordedScores:
         confusion.matrix = np.sum(self._confusion, axis=0, dtype=np.int64)
         return Scores(self._class_set, confusion, len(self._confusion))
 
+    @property
+    def consistency(self) -> TemporalConsistency:
+        """Flicker: with truth where there are scores, otherwise of all changes."""
+        return self._consistency[self.scores() is not None]
+
     def frame_scores(self, bag: str, frames: Sequence[FrameOutcome]) -> FrameScores | None:
         """The result frame by frame, with the times from stamp to label; None as above."""
         if self._problem or not self._confusion:
@@ -96,9 +105,9 @@ class RecordedScores:
         if before.labels.shape != frame.labels.shape:
             return
         if all(t is not None and t.shape == frame.labels.shape for t in truths):
-            self.consistency.update(before.labels, frame.labels, *truths)
+            self._consistency[True].update(before.labels, frame.labels, *truths)
         elif all(t is None for t in truths):
-            self.consistency.update(before.labels, frame.labels)
+            self._consistency[False].update(before.labels, frame.labels)
 
 
 def _described(array: np.ndarray) -> str:

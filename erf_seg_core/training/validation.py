@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..class_sets import VOID_ID, ClassSet
-from ..evaluation.scoring import Scores, resize_labels, score
+from ..evaluation.scoring import Scores, score
+from ..label_size import resize_labels
 from .dataset import to_rgb
 from .sources import LabelledSet
 
