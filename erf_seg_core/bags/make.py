@@ -77,8 +77,8 @@ def make_bag(
     _make_room(output, overwrite)
     made = _Progress(compressed)
     interrupted = False
+    bag = BagWriter(output, storage)
     try:
-        bag = BagWriter(output, storage)
         with bag:
             for frame in chain([first], frames):
                 made.write(bag, frame, rate_hz)

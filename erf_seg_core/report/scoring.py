@@ -28,10 +28,8 @@ class RecordedScores:
     def __init__(self, class_set: ClassSet) -> None:
         """Start with no frame."""
         self.boundary = BoundaryScore(class_set.num_classes)
-        self._consistency = (
-            TemporalConsistency(),
-            TemporalConsistency(),
-        )  # without truth, and with
+        # Of pairs of frames without truth, and with.
+        self._consistency = (TemporalConsistency(), TemporalConsistency())
         self._class_set = class_set
         self._stamps_ns: list[int] = []
         self._confusion: list[np.ndarray] = []
