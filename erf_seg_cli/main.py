@@ -131,10 +131,11 @@ def _fail(message: str, status: int) -> int:
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show: not for switches, not for None."""
+    """Shows a default where there is one to show and the text does not tell it already."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.nargs == 0:
+        nothing = action.default is None or action.default is False or action.default in ([], ())
+        if nothing or action.nargs == 0 or "(default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
