@@ -45,6 +45,16 @@ def ros_domain_id(monkeypatch):
         yield domain
 
 
+@pytest.fixture
+def context(ros_domain_id):
+    """An rclpy context in a ROS domain of this test's own."""
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
 @pytest.fixture(scope="module")
 def module_ros_domain_id():
     """A ROS domain of this test module's own, for a node that several tests share."""

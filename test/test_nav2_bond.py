@@ -14,13 +14,10 @@ from erf_seg_ros import nav2_bond
 
 
 @pytest.fixture
-def node(ros_domain_id):
-    context = rclpy.Context()
-    rclpy.init(context=context)
+def node(context):
     node = rclpy.create_node("segmentation", context=context)
     yield node
     node.destroy_node()
-    rclpy.shutdown(context=context)
 
 
 def bond_publishers(node):

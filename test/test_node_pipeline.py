@@ -34,14 +34,6 @@ def segmenter(tmp_path_factory):
 
 
 @pytest.fixture
-def context(ros_domain_id):
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    yield context
-    rclpy.shutdown(context=context)
-
-
-@pytest.fixture
 def node(context):
     return rclpy.create_node("segmentation", context=context)
 

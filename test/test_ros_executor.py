@@ -16,14 +16,6 @@ from erf_seg_ros.lifecycle import SteadyLifecycleNode, transition
 PATIENCE_S = 20.0
 
 
-@pytest.fixture
-def context(ros_domain_id):
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    yield context
-    rclpy.shutdown(context=context)
-
-
 @pytest.mark.parametrize("aside", [False, True], ids=["spinning thread", "aside"])
 def test_a_callback_that_raises_is_logged_and_the_others_go_on(context, capfd, aside):
     node = rclpy.create_node("stumbling", context=context)

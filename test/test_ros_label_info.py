@@ -15,11 +15,8 @@ CLASSES = load_class_set("camvid11")
 
 
 @pytest.fixture
-def node(ros_domain_id):
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    yield rclpy.create_node("segmentation", context=context)
-    rclpy.shutdown(context=context)
+def node(context):
+    return rclpy.create_node("segmentation", context=context)
 
 
 def test_late_subscriber_receives_names_by_id_without_void(node):

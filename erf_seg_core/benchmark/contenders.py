@@ -92,9 +92,7 @@ class EagerNetwork:
 
     def __init__(self, configuration: Configuration, subject: Subject) -> None:
         """Refuse a device that is not there."""
-        named = configuration.device.startswith("cuda")
-        automatic = "cuda" if _wants_gpu(configuration.device) else "cpu"
-        device = torch.device(configuration.device if named else automatic)
+        device = _device(configuration.device)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ErfSegError("there is no GPU that PyTorch can use")
         self.device = str(device)
@@ -157,8 +155,10 @@ def _checkpoint_of(model: str) -> Path | None:
     return None if known and model not in shipped_checkpoints() else find_checkpoint(model)
 
 
-def _wants_gpu(device: str) -> bool:
-    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+def _device(name: str) -> torch.device:
+    if name.startswith("cuda"):
+        return torch.device(name)
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu")
 
 
 def _random_subject(model: str, outputs: int, input_size: tuple[int, int]) -> Subject:

@@ -71,7 +71,7 @@ class RecordedScores:
     @property
     def consistency(self) -> TemporalConsistency:
         """Flicker: with truth where there are scores, otherwise of all changes."""
-        return self._consistency[self.scores() is not None]
+        return self._consistency[not self.why_none()]
 
     def frame_scores(self, bag: str, frames: Sequence[FrameOutcome]) -> FrameScores | None:
         """The result frame by frame, with the times from stamp to label; None as above."""

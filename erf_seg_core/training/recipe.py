@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import ErfSegError
-from ..grouping import make_schedule
+from ..grouping import AlphaSchedule, make_schedule
 from ..models import STRIDE, ModuleOrder, get_spec, parse_model_name
 from .plain_data import build_dataclass, override
 
@@ -60,13 +60,17 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Gradual grouping over the stage: see `erf_seg_core.grouping.make_schedule`."""
+    """Gradual grouping over the stage: the arguments of `erf_seg_core.grouping.make_schedule`."""
 
     schedule: Literal["linear", "power", "constant_linear"] = "linear"
     hold: float = 0.4
     wait: float = 0.2
     power: float = 3.0
     permute: Literal["magnitude"] | None = None
+
+    def alpha(self, total_steps: int) -> AlphaSchedule:
+        """α over a stage of so many steps; `ValueError` if the values leave it no room."""
+        return make_schedule(self.schedule, total_steps, self.hold, self.wait, self.power)
 
 
 @dataclass(frozen=True)
@@ -204,11 +208,8 @@ def _check_grouping(recipe: Recipe) -> None:
             f"model '{recipe.model}' has no grouped convolutions to evolve; "
             f"remove 'grouping' from stages.{grouped[0]}"
         )
-    settings = recipe.stages[grouped[0]].grouping
     try:
-        make_schedule(
-            settings.schedule, hold=settings.hold, wait=settings.wait, power=settings.power
-        )
+        recipe.stages[grouped[0]].grouping.alpha(total_steps=1000)
     except ValueError as error:
         raise ErfSegError(f"stages.{grouped[0]}.grouping: {error}") from error
 

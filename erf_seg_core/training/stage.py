@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..checkpoint import build_from_checkpoint
 from ..errors import ErfSegError
-from ..grouping import GradualGrouping, apply_moves, make_schedule
+from ..grouping import GradualGrouping, apply_moves
 from ..models import STRIDE
 from .dataset import ViewOrder, Views
 from .ema import WeightAverage
@@ -107,9 +107,7 @@ class StageRun:
         settings, training = self.stage.grouping, self.training
         if settings is None:
             return None
-        schedule = make_schedule(
-            settings.schedule, self.total_steps, settings.hold, settings.wait, settings.power
-        )
+        schedule = settings.alpha(self.total_steps)
         places = hidden_channels(training.net) if settings.permute else ()
         return GradualGrouping(training.net, training.targets, schedule, settings.permute, places)
 

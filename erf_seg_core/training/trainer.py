@@ -73,6 +73,7 @@ class Training:
         self.folder = recipe.output_folder
         self.final = self.folder / f"{parse_model_name(recipe.model)}.safetensors"
         self.class_set = load_class_set(recipe.class_set)
+        self.outputs = self.class_set.num_classes + recipe.void_output
         _check_device(recipe, device)
         self._check_stages()
         self.state = {} if restart else _load_state(self.folder, recipe)
@@ -83,8 +84,7 @@ class Training:
         self._check_validation_sets()
         self.images = self._read_images()
         torch.manual_seed(recipe.seed)
-        outputs = self.class_set.num_classes + recipe.void_output
-        self.net = build_model(recipe.model, outputs, recipe.module_order, recipe.dropout)
+        self.net = build_model(recipe.model, self.outputs, recipe.module_order, recipe.dropout)
         # Grouped from the first step unless a stage evolves the groups.
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
@@ -132,7 +132,6 @@ class Training:
 
     def _check_stages(self) -> None:
         """Find what only this machine and the other checkpoints can tell of the stages."""
-        outputs = self.class_set.num_classes + self.recipe.void_output
         for index, stage in enumerate(self.recipe.stages):
             parts = stage.accumulate * self.processes.world
             if stage.batch_size % parts:
@@ -143,7 +142,7 @@ class Training:
             if stage.distillation:
                 teacher = stage.distillation.teacher
                 info = read_info(find_checkpoint(teacher))
-                if (info.class_set.names, info.num_outputs) != (self.class_set.names, outputs):
+                if (info.class_set.names, info.num_outputs) != (self.class_set.names, self.outputs):
                     raise ErfSegError(f"teacher {teacher} has other classes than this recipe")
 
     def _check_validation_sets(self) -> None:
