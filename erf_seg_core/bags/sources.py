@@ -14,9 +14,9 @@ from ..class_sets import VOID_ID, ClassSet
 from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
 from ..image_codec import decode_compressed
+from ..image_files import is_image
 from ..synthetic import CameraIntrinsics, SyntheticDrive
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -191,7 +191,7 @@ def _cityscapes_pairs(folder: Path) -> list[tuple[Path, Path | None]]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(f for f in folder.iterdir() if is_image(f))
 
 
 def _existing(path: Path) -> Path | None:

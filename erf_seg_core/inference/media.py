@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import ErfSegError
 from ..image_codec import decode_compressed
+from ..image_files import IMAGE_SUFFIXES, is_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 FALLBACK_RATE_HZ = 25.0  # for video files that do not say theirs
 
@@ -114,7 +114,7 @@ def _files_of(given: Path, exclude: Path | None) -> list[Path]:
     files = [
         file
         for file in sorted(given.rglob("*"))
-        if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        if (is_image(file) or file.suffix.lower() in VIDEO_SUFFIXES)
         and file.is_file()
         and (outside is None or outside not in file.resolve().parents)
     ]

@@ -16,16 +16,10 @@ import numpy as np
 from ..class_sets import VOID_ID, ClassSet, load_class_set
 from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
+from ..image_files import is_image
 from .recipe import Source
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _UNKNOWN = -1
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is named like an image; ImageNet's are called .JPEG."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
 
 IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "drivable": ("road",),

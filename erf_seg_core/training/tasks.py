@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from ..errors import ErfSegError
 from ..grouping import FreeChannels, Move, shuffle_order
+from ..image_files import is_image
 from ..models import DepthwiseModule, SegmentationNetwork
 from .augment import random_view
 from .dataset import View, to_rgb
 from .recipe import Augmentation
-from .sources import is_image, read_image
+from .sources import read_image
 
 FEATURES = 128  # channels of the encoder's output
 
