@@ -123,6 +123,11 @@ class ProgressBars:
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def problem(self, what: str) -> None:
+        """End the bar and say what went wrong."""
+        self.close()
+        print(f"problem: {what}", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Leave the last bar as it is."""
         if self._bar is not None:

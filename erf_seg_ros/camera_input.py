@@ -72,14 +72,18 @@ class CameraInput:
         self._kind, self._kind_name = IMAGE_TYPES[settings.transport]
         topic = image_topic(node, name, settings.transport)
         self._images = self._subscribe_images(topic, settings)
-        self._infos = node.create_subscription(
-            CameraInfo,
-            camera_info_topic(node, name, settings.transport),
-            on_info,
-            latest_qos(),
-            callback_group=group,
-            qos_overriding_options=overridable(),
-        )
+        try:
+            self._infos = node.create_subscription(
+                CameraInfo,
+                camera_info_topic(node, name, settings.transport),
+                on_info,
+                latest_qos(),
+                callback_group=group,
+                qos_overriding_options=overridable(),
+            )
+        except BaseException:  # nobody could close what was never made
+            self._unsubscribe(self._images)
+            raise
 
     @property
     def topic(self) -> str:
@@ -92,10 +96,13 @@ class CameraInput:
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in (self._images, self._infos):
-            topic = subscription.topic_name
-            self._node.destroy_subscription(subscription)
-            forget_overrides(self._node, topic, "subscription")
+        self._unsubscribe(self._images)
+        self._unsubscribe(self._infos)
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        topic = subscription.topic_name
+        self._node.destroy_subscription(subscription)
+        forget_overrides(self._node, topic, "subscription")
 
     def _subscribe_images(self, topic: str, settings: Settings) -> Subscription:
         def subscribe(events: SubscriptionEventCallbacks) -> Subscription:

@@ -40,13 +40,13 @@ class FrameCounter:
         self._lock = threading.Lock()
         self._counts = FrameCounts()
 
-    def received(self, displaced_another: bool) -> None:
-        """A frame arrived, and perhaps the one before it was never looked at."""
+    def received(self, one_lost: bool) -> None:
+        """A frame arrived; perhaps the one before it, or itself, is never looked at."""
         with self._lock:
             self._counts = replace(
                 self._counts,
                 received=self._counts.received + 1,
-                dropped=self._counts.dropped + displaced_another,
+                dropped=self._counts.dropped + one_lost,
                 last_arrival=time.monotonic(),
             )
 

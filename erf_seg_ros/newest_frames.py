@@ -25,8 +25,13 @@ class NewestFrames(Generic[FrameT]):
         self._closed = False
 
     def put(self, camera: str, frame: FrameT) -> bool:
-        """Store a frame; True if an older one was displaced, which is then lost."""
+        """Store a frame; True if one is lost by that.
+
+        That is an older one, which it displaces, or itself, where it comes after `close`.
+        """
         with self._changed:
+            if self._closed:
+                return True
             displaced = self._places[camera] is not None
             self._places[camera] = frame
             self._changed.notify()

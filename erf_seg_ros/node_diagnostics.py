@@ -51,12 +51,13 @@ class NodeDiagnostics:
         """Say how things are; `failure` is why the node is not in the state that was asked for."""
         self._heartbeat += 1
         message = DiagnosticArray(status=[self._node_status(state, failure, pipeline)])
+        watched = self._health  # deactivation, in another thread, puts an empty one in its place
         if pipeline is not None and settings is not None and pipeline.running:
             limits = Limits(settings.stale_after, settings.bad_image_after)
             for camera in pipeline.cameras:
-                if camera.name not in self._health:  # activation is not complete
-                    continue
-                message.status.extend(self._camera_statuses(camera, limits))
+                if camera.name in watched:  # or activation is not complete
+                    health = watched[camera.name]
+                    message.status.extend(self._camera_statuses(camera, health, limits))
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 
@@ -80,7 +81,9 @@ class NodeDiagnostics:
         message = "; ".join(filter(None, (failure, engine.message))) or state
         return self._status("node", Verdict(level, message, values), device)
 
-    def _camera_statuses(self, camera: Camera, limits: Limits) -> list[DiagnosticStatus]:
+    def _camera_statuses(
+        self, camera: Camera, health: CameraHealth, limits: Limits
+    ) -> list[DiagnosticStatus]:
         """One status for the camera as a whole, then one for each condition."""
         cure, cure_values = self._cure
         sight = Sight(
@@ -90,7 +93,7 @@ class NodeDiagnostics:
             cure=cure,
             cure_values=cure_values,
         )
-        report = self._health[camera.name].judge(time.monotonic(), sight, limits)
+        report = health.judge(time.monotonic(), sight, limits)
         task = f"camera {camera.name}".rstrip()
         return [
             self._status(task, report.summary, camera.topic),

@@ -124,7 +124,7 @@ class Pipeline:
         if frame.is_older_than(self._settings().max_age):
             camera.counter.too_old()
             return
-        camera.counter.received(displaced_another=self._frames.put(camera.name, frame))
+        camera.counter.received(one_lost=self._frames.put(camera.name, frame))
 
     def _work(self) -> None:
         while not self._frames.closed:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from erf_seg_ros.replay.domain import this_machine_only
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script put into the background: our children would inherit the deafness.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,7 +25,7 @@ def data_dir():
 @contextmanager
 def free_ros_domain():
     """Claim a ROS domain that no other test on this machine uses."""
-    for domain in range(1, 100):
+    for domain in (*range(50, 100), *range(1, 50)):  # people who choose by hand choose small ones
         lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             # Binding a port outside the DDS range is the lock: the kernel frees it if we die.
@@ -37,11 +39,18 @@ def free_ros_domain():
     pytest.fail("no free ROS domain on this machine")
 
 
+def enter_ros_domain(patch, domain):
+    """Unseen by other machines, on which somebody may run the same tests, or a robot."""
+    patch.setenv("ROS_DOMAIN_ID", str(domain))
+    for name, value in this_machine_only().items():
+        patch.setenv(name, value)
+
+
 @pytest.fixture
 def ros_domain_id(monkeypatch):
     """A ROS domain of this test's own; child processes inherit it."""
     with free_ros_domain() as domain:
-        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        enter_ros_domain(monkeypatch, domain)
         yield domain
 
 
@@ -59,5 +68,5 @@ def context(ros_domain_id):
 def module_ros_domain_id():
     """A ROS domain of this test module's own, for a node that several tests share."""
     with free_ros_domain() as domain, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(domain))
+        enter_ros_domain(patch, domain)
         yield domain

@@ -26,11 +26,27 @@ def live(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     networks = [save_network(folder / f"{n}.safetensors", seed) for seed, n in enumerate("ab")]
     bag = write_drive(folder / "drive", FRAMES)
+    broken = folder / "broken.mcap"
+    broken.write_bytes(b"no recording")
     output = folder / "out"
     models = ",".join(map(str, networks))
-    arguments = ["bag", "evaluate", str(bag), "--live", "--models", models, "--engine", "torch"]
-    assert main([*arguments, "--threads", "1", "--output", str(output)]) == 0
+    arguments = ["bag", "evaluate", str(broken), str(bag), "--live", "--models", models]
+    assert main([*arguments, "--engine", "torch", "--threads", "1", "--output", str(output)]) == 1
     return output, bag, networks
+
+
+def test_a_bag_that_cannot_be_played_costs_no_other(live):
+    summary = json.loads((live[0] / "summary.json").read_text())
+    (problem,) = summary["problems"]
+    assert "broken.mcap" in problem
+    assert [bag["name"] for bag in summary["bags"]] == ["drive"]
+
+
+def test_nothing_that_can_be_played_is_an_error_with_the_reason(live, tmp_path, capsys):
+    (tmp_path / "cut.mcap").write_bytes(b"no recording")
+    arguments = ["bag", "evaluate", str(tmp_path / "cut.mcap"), "--live", "--models"]
+    assert main([*arguments, str(live[2][0]), "--output", str(tmp_path / "out")]) == 2
+    assert "cut.mcap" in capsys.readouterr().err
 
 
 def test_every_frame_is_accounted_for(live):

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.timeout(400)  # several processes that import torch
 FRAMES = 100
 """Enough that a worker is still busy when it is killed."""
 
+DRIVES = ("drive", "stop")
+"""One is called like what tells workers to end, which must not be mistaken for it."""
+
 
 def command_line(process):
     """Empty for a child that has ended and that nobody has waited for yet."""
@@ -66,7 +69,7 @@ def options(folder):
 @pytest.fixture(scope="module")
 def bags(folder):
     """Two drives, and between them one that nobody can read."""
-    drives = [write_drive(folder / f"drive_{i}", FRAMES, seed=i + 1) for i in range(2)]
+    drives = [write_drive(folder / name, FRAMES, seed=i + 1) for i, name in enumerate(DRIVES)]
     broken = write_drive(folder / "broken", 3, storage="mcap")
     content = (broken / "broken.mcap").read_bytes()
     (broken / "broken.mcap").write_bytes(content[: len(content) // 2])
@@ -102,13 +105,10 @@ def test_processes_give_what_one_gives_though_one_is_killed(bags, options, alone
     assert "broken" in problem
     assert list(done.contents.problems) == [problem]
     assert_same(tmp_path, alone)
-    for bag in ("drive_0", "drive_1"):
+    for bag in DRIVES:
         with BagReader(tmp_path / "small" / "annotated" / bag) as annotated:
             assert {t.count for t in annotated.topics} == {FRAMES}
-    assert sorted(f.name for f in (tmp_path / "parts").iterdir()) == [
-        "drive_0",
-        "drive_1",
-    ]
+    assert {f.name for f in (tmp_path / "parts").iterdir()} == set(DRIVES)
 
     again = Killer()
     evaluate_bags(bags, options, tmp_path, Parallel(2), again)

@@ -76,6 +76,15 @@ def test_folders_and_patterns_name_all_their_bags(drives):
                                                  *find_bags([drives])[2:]]  # fmt: skip
 
 
+def test_results_among_the_bags_are_no_bags_unless_named(drives):
+    results = drives / "night"
+    assert find_bags([drives], exclude=results) == [drives / "a", drives / "b"]
+    assert find_bags([f"{drives}/*"], exclude=results) == [drives / "a", drives / "b"]
+    assert find_bags([results / "a"], exclude=results) == [results / "a"]
+    with pytest.raises(ErfSegError, match="no bag"):
+        find_bags([f"{drives}/n*"], exclude=results)
+
+
 def test_parts_of_a_split_bag_without_metadata_are_one(tmp_path):
     parts = tmp_path / "split"
     parts.mkdir()

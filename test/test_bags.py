@@ -175,18 +175,15 @@ def test_message_definitions_are_those_of_every_served_distribution():
             assert typestore().hash_rihs01(name) == get_typestore(store).hash_rihs01(name)
 
 
-def test_latched_topics_are_transient_local(tmp_path):
+def test_topics_are_offered_reliable_and_volatile(tmp_path):
     with BagWriter(tmp_path / "b") as bag:
-        types = typestore().types
-        message = types["std_msgs/msg/String"](data="hello")
+        message = typestore().types["std_msgs/msg/String"](data="hello")
         raw = typestore().serialize_cdr(message, "std_msgs/msg/String")
-        bag.write_cdr("/about", "std_msgs/msg/String", 1, raw, latched=True)
         bag.write_cdr("/now", "std_msgs/msg/String", 1, raw)
     with Ros2Reader(tmp_path / "b") as reader:
-        qos = {c.topic: c.ext.offered_qos_profiles[0] for c in reader.connections}
-    assert qos["/about"].durability == QosDurability.TRANSIENT_LOCAL
-    assert qos["/now"].durability == QosDurability.VOLATILE
-    assert qos["/now"].reliability == QosReliability.RELIABLE
+        (qos,) = (c.ext.offered_qos_profiles[0] for c in reader.connections)
+    assert qos.durability == QosDurability.VOLATILE
+    assert qos.reliability == QosReliability.RELIABLE
 
 
 def test_label_info_can_be_recorded(tmp_path):

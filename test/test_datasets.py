@@ -153,14 +153,37 @@ def test_image_and_label_move_together():
     settings = Augmentation(
         crop=(64, 64), scale=(0.5, 2), brightness=0, contrast=0, saturation=0, tint=0
     )
-    flipped = 0
     for seed in range(20):
         view, moved = random_view(image, label, 96, settings, np.random.default_rng(seed))
         known = moved != VOID_ID
         agree = (view[..., 0] > 100) == (moved == 1)
+        assert known.any()
         assert agree[known].mean() > 0.97
-        flipped += int(known.any())
-    assert flipped == 20
+
+
+def test_half_of_the_views_are_mirrored():
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    label = image[..., 0] // 24
+    mirrored = 0
+    for seed in range(40):
+        view, moved = random_view(
+            image, label, 48, replace(PLAIN, flip=True), np.random.default_rng(seed)
+        )
+        mirrored += np.array_equal(view, image[:, ::-1])
+        assert np.array_equal(moved, view[..., 0] // 24)
+    assert 10 < mirrored < 30
+
+
+@pytest.mark.parametrize("what", ["brightness", "contrast", "saturation", "tint"])
+def test_colours_change_and_labels_do_not(what):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    label = image[..., 0] // 24
+    settings = replace(PLAIN, **{what: 0.5})
+    views = [random_view(image, label, 48, settings, np.random.default_rng(s)) for s in range(5)]
+    assert len({view.tobytes() for view, _ in views}) == 5
+    assert all(np.array_equal(moved, label) for _, moved in views)
+    brighter = [view.mean() for view, _ in views]
+    assert (np.ptp(brighter) > 10) == (what in ("brightness", "tint"))
 
 
 def test_shift_moves_by_whole_pixels():

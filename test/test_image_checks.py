@@ -104,7 +104,7 @@ def test_megapixel_picture_costs_less_than_a_millisecond():
     pictures = [noisy(seed, (720, 1280)) for seed in range(2)]
     checks, seconds = ImageChecks(), []
     for number in range(60):
-        start = time.perf_counter()
+        start = time.process_time()
         checks.observe(pictures[number % 2], number / 30)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert np.median(seconds) < 1e-3

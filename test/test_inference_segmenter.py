@@ -51,7 +51,8 @@ def test_timing_accounts_for_the_call(segmenter):
     assert list(timing) == ["preprocess", "network", "postprocess"]
     assert all(value > 0 for value in timing.values())
     assert sum(timing.values()) <= elapsed
-    assert timing["network"] > timing["postprocess"]
+    best = {stage: min(segmenter(image()).timing[stage] for _ in range(5)) for stage in timing}
+    assert best["network"] > best["postprocess"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_under_test import (
+    PATIENCE_S,
     Client,
     NodeProcess,
     bgr8,
@@ -467,7 +468,7 @@ def test_autostart_can_be_switched_off(start_node, client):
 
 def test_unusable_start_parameter_ends_the_node_with_one_sentence(start_node):
     with start_node("unusable.log", threads="many") as process:
-        assert process.process.wait(30) == 2
+        assert process.process.wait(PATIENCE_S) == 2
         assert "'threads'" in process.log
         assert "Traceback" not in process.log
 

@@ -25,6 +25,8 @@ THREE_CAMERAS = dds_profile.path().with_name("three_cameras.yaml")
 ALIVE, MORTAL = ("front", "right"), "left"
 RATE, PAIRS = 10, 40
 
+pytestmark = pytest.mark.timeout(400)  # loading PyTorch takes minutes where ten others do it
+
 
 @contextmanager
 def camera_process(topic, height, width, rate, count=100_000, environment=None):
@@ -134,6 +136,9 @@ def test_two_cameras_go_on_with_right_labels_and_counts_when_the_third_is_killed
 
 
 def test_dead_camera_is_reported_under_its_own_name(client):
+    client.listen(Image, f"{MORTAL}/label")
+    with camera_process(f"/{MORTAL}/image", 60, 80, RATE):
+        client.wait_until(lambda: client.received[f"{MORTAL}/label"], "a label before its death")
     status, values = client.wait_for_status(
         f"camera {MORTAL}: missing",
         lambda status, _: status.level == DiagnosticStatus.ERROR,
@@ -226,6 +231,12 @@ def test_cameras_are_changed_by_parameter_and_bad_names_are_refused(client):
 
 def test_black_and_frozen_camera_is_reported(client):
     """The publisher's images are zeros, all alike."""
+    if client.get_parameter("cameras") != ["rear"]:
+        for step in ("deactivate", "cleanup"):
+            assert client.change_state(step)
+        assert client.set_parameter("cameras", ["rear"]) == (True, "")
+        for step in ("configure", "activate"):
+            assert client.change_state(step)
     with camera_process("/rear/image", 60, 80, RATE):
         for condition, key in (("black", "black_s"), ("frozen", "frozen_s")):
             status, values = client.wait_for_status(
@@ -235,7 +246,7 @@ def test_black_and_frozen_camera_is_reported(client):
             )
             assert condition in status.message
             assert float(values[key]) > 2.0
-    assert (status.level, values["identical_frames"]) != (DiagnosticStatus.OK, "0")
+    assert int(values["identical_frames"]) > 0
 
 
 def test_bad_name_at_the_start_is_told_and_can_be_mended(start_node):

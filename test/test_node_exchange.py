@@ -182,8 +182,23 @@ def test_classes_follow_the_network(stream, folder):
     np.testing.assert_array_equal(stream.show(), labels_of("dg4"))
 
 
+def test_model_and_class_map_change_together_or_not_at_all(stream, folder):
+    client = stream.client
+    cityscapes = make_checkpoint(folder / "together.safetensors", class_set="cityscapes19")
+    its_map = CLASS_MAP.with_name("cityscapes19_traversability.yaml")
+    assert client.set_parameter("model", "dg4") == (True, "")
+    assert client.set_parameter("class_map", str(CLASS_MAP)) == (True, "")
+    assert not client.set_parameter("model", str(cityscapes))[0]  # alone, the map does not fit
+    assert not client.set_together(model=str(cityscapes), overlay_alpha=2.0)[0]
+    np.testing.assert_array_equal(stream.show(), labels_of("dg4", class_map=CLASS_MAP))
+    assert client.set_together(model=str(cityscapes), class_map=str(its_map)) == (True, "")
+    np.testing.assert_array_equal(stream.show(), labels_of(cityscapes, class_map=its_map))
+    assert client.set_together(model="dg4", class_map="") == (True, "")
+
+
 def test_input_size_and_engine_change_too(stream):
     client = stream.client
+    assert client.set_parameter("model", "dg4") == (True, "")
     for name, value in (
         ("input_size", (64, 96)),
         ("engine", "onnxruntime"),

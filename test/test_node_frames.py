@@ -48,6 +48,13 @@ def test_close_releases_the_reader_and_returns_what_is_left():
     assert frames.take() == {}
 
 
+def test_a_frame_after_the_end_is_lost():
+    frames = NewestFrames(["front"])
+    frames.close()
+    assert frames.put("front", 1) is True
+    assert frames.close() == {}
+
+
 def test_every_frame_is_either_taken_or_reported_displaced():
     frames = NewestFrames(["front"])
     taken, displaced, count = [], [], 2000
@@ -69,14 +76,14 @@ def test_every_frame_is_either_taken_or_reported_displaced():
 def test_counter_accounts_for_each_frame():
     counter = FrameCounter()
     before = time.monotonic()
-    counter.received(displaced_another=False)
-    counter.received(displaced_another=True)
+    counter.received(one_lost=False)
+    counter.received(one_lost=True)
     counter.malformed("no pixels")
-    counter.received(displaced_another=False)
+    counter.received(one_lost=False)
     counter.labelled(latency_ms=20.0, age_ms=float("nan"))
-    counter.received(displaced_another=False)
+    counter.received(one_lost=False)
     counter.labelled(latency_ms=40.0, age_ms=5.0)
-    counter.received(displaced_another=False)
+    counter.received(one_lost=False)
     counter.failed("out of memory")
     counts = counter.now()
     ends = counts.labelled + counts.dropped + counts.malformed + counts.failed

@@ -1,5 +1,6 @@
 """The pipeline inside the test's process: what it computes, and when it leaves out."""
 
+import math
 import time
 
 import numpy as np
@@ -17,8 +18,10 @@ from erf_seg_core import load_segmenter
 from erf_seg_core.errors import EngineError, ErfSegError
 from erf_seg_ros import pipeline as pipeline_module
 from erf_seg_ros.camera import Camera
+from erf_seg_ros.camera_input import Frame
 from erf_seg_ros.conditions import Level
 from erf_seg_ros.network_host import NetworkHost
+from erf_seg_ros.node_diagnostics import NodeDiagnostics
 from erf_seg_ros.parameters import SPECS, Settings
 from erf_seg_ros.pipeline import Pipeline
 from erf_seg_ros.topics import camera_info_topic, image_topic
@@ -238,6 +241,28 @@ def test_engine_that_fails_is_loaded_again(node, running):
     assert verdict.level is Level.WARN
     assert "after: out of memory" in verdict.message
     assert verdict.values == {"engine_failures": "1"}
+
+
+def test_frame_that_is_on_its_way_while_the_pipeline_stops_is_dropped(running):
+    pipeline, _, _ = running
+    front = pipeline.cameras[0]
+    before = front.counter.now()
+    pipeline.stop()
+    pipeline._receive(front, Frame(bgr8(PICTURE), time.perf_counter(), math.nan))
+    after = front.counter.now()
+    assert (after.received, after.dropped) == (before.received + 1, before.dropped + 1)
+
+
+def test_diagnostics_outlive_a_deactivation_in_their_middle(node, running, monkeypatch):
+    pipeline, _, _ = running
+    diagnostics = NodeDiagnostics(node)
+    diagnostics.watch(pipeline.cameras)
+    front = pipeline.cameras[0]
+    monkeypatch.setattr(front, "incompatible_publishers", lambda: diagnostics.watch(()) or [])
+    told = []
+    monkeypatch.setattr(diagnostics._publisher, "publish", told.append)
+    diagnostics.publish("active", "", pipeline, SETTINGS)
+    assert any("camera left" in status.name for status in told[0].status)
 
 
 def test_stop_and_start_account_for_every_frame(node, running):

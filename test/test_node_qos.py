@@ -84,11 +84,13 @@ def test_overrides_win_every_time(make_node):
         source.close()
 
 
-def test_unusable_override_is_an_error_that_names_it(make_node):
-    name = "qos_overrides./front/image.subscription.reliability"
+@pytest.mark.parametrize("topic", ["image", "camera_info"])
+def test_unusable_override_is_an_error_that_names_it(make_node, topic):
+    name = f"qos_overrides./front/{topic}.subscription.reliability"
     node = make_node("segmentation", "-p", f"{name}:=perhaps")
     with pytest.raises(RuntimeError, match=r"reliability.*perhaps"):
         open_input(node)
+    assert not [s for s in node.subscriptions if "front" in s.topic_name]
 
 
 def test_publishers_out_of_reach_are_named_with_the_reason(make_node):

@@ -16,6 +16,8 @@ from std_msgs.msg import Header
 
 from erf_seg_ros.timing import STAGES, FrameTiming
 
+pytestmark = pytest.mark.timeout(400)  # see wait_until_active
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -37,6 +37,7 @@ from erf_seg_ros.replay.live_options import (
 )
 from erf_seg_ros.replay.live_progress import LiveProgress
 from erf_seg_ros.replay.live_results import totals
+from erf_seg_ros.replay.live_run import run_live
 
 FRAMES = 30
 BAD_FRAME = 7
@@ -337,6 +338,29 @@ class Watcher:
 
     def progress(self, done, note=""):
         pass
+
+
+class Killer(Watcher):
+    """Kills the node once some frames are sent."""
+
+    sent = 0
+
+    def progress(self, done, note=""):
+        if not self.sent and done >= 5:
+            for child in psutil.Process().children():
+                if "erf_seg_ros.segmentation_node" in child.cmdline():
+                    child.kill()
+        self.sent = done
+
+
+def test_a_node_that_dies_is_noticed_while_the_bag_plays(folder, checkpoint, tmp_path):
+    frames = 400
+    bag = make_bag(folder / "long", frames)
+    options = LiveOptions(bag, CAMERA, tmp_path, str(checkpoint), parameters={"engine": "torch"})
+    killer = Killer()
+    with pytest.raises(ErfSegError, match="the node ended early, status -9"):
+        run_live(options, killer)
+    assert killer.sent < frames / 2
 
 
 def test_drive_is_rendered_once(tmp_path):

@@ -144,7 +144,8 @@ def test_player_waits_while_the_node_passes_through_resting_states(ros_domain_id
     states = [*on_the_way, State.PRIMARY_STATE_ACTIVE]
 
     def answer(request, response):
-        response.current_state.id = states.pop(0)
+        # a late answer is asked for again
+        response.current_state.id = states.pop(0) if len(states) > 1 else states[0]
         return response
 
     rclpy.init()
@@ -250,8 +251,3 @@ def test_limits_count_frames_and_recorded_seconds(bag):
     assert stamps(frames=3) == stamps()[:3]
     assert stamps(seconds=4 * PERIOD_NS / 1e9) == stamps()[:4]
     assert stamps(seconds=99, frames=99) == stamps()
-
-
-def test_loop_continues_the_timeline(bag):
-    options = PlayOptions(bag, CAMERA, (INFO,), frames=2 * FRAMES + 1, loop=True)
-    assert np.diff(image_stamps(options)).tolist() == [PERIOD_NS] * (2 * FRAMES)

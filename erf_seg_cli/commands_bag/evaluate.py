@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.bags.find import find_bags
     from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 
-    options, bags = _options(args), find_bags(args.bags)
+    options, bags = _options(args), find_bags(args.bags, exclude=args.output)
     if args.live:
         evaluation = _run_live(args, options, bags)
     else:

@@ -12,19 +12,21 @@ from ..errors import ErfSegError
 from .reader import STORAGE_SUFFIXES, SUFFIXES
 
 
-def find_bags(given: Iterable[str | Path]) -> list[Path]:
+def find_bags(given: Iterable[str | Path], exclude: Path | None = None) -> list[Path]:
     """Every bag that is named, each once: bags as they are, folders with all bags below them.
 
-    A pattern (`drives/*_rain`) that the shell has not expanded is expanded here. Raises
-    `ErfSegError` for what does not exist or holds no bag.
+    A pattern (`drives/*_rain`) that the shell has not expanded is expanded here. What is in the
+    folder `exclude`, where results go, counts only if it is named itself. Raises `ErfSegError` for
+    what does not exist or holds no bag.
     """
+    outside = None if exclude is None else exclude.resolve()
     bags: dict[Path, Path] = {}
     for name in given:
-        paths = [Path(name)] if Path(name).exists() else [Path(p) for p in _matches(str(name))]
+        paths = [Path(name)] if Path(name).exists() else _matches(str(name), outside)
         if not paths:
             raise ErfSegError(f"there is no bag, folder or match of a pattern {name}")
         for path in paths:
-            for bag in _bags_at(path):
+            for bag in _bags_at(path, outside):
                 bags.setdefault(bag.resolve(), bag)
     return list(bags.values())
 
@@ -44,18 +46,21 @@ def bag_names(bags: Iterable[Path]) -> list[str]:
     return ["/".join(name) for name in names]
 
 
-def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+def _matches(pattern: str, outside: Path | None) -> list[Path]:
+    if not glob.has_magic(pattern):
+        return []
+    found = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+    return [path for path in found if outside not in (path.resolve(), *path.resolve().parents)]
 
 
-def _bags_at(path: Path) -> list[Path]:
+def _bags_at(path: Path, outside: Path | None) -> list[Path]:
     if path.is_file() or (path / "metadata.yaml").is_file():
         return [path]
     files = sorted(f for f in path.iterdir() if f.is_file() and f.suffix in SUFFIXES)
     bags = [path] if _are_one_bag(files) else files
-    for folder in sorted(f for f in path.iterdir() if f.is_dir()):
+    for folder in sorted(f for f in path.iterdir() if f.is_dir() and f.resolve() != outside):
         try:
-            bags += _bags_at(folder)
+            bags += _bags_at(folder, outside)
         except ErfSegError:
             continue  # a folder without bags among others is none of our business
     if not bags:

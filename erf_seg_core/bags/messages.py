@@ -36,16 +36,15 @@ def typestore() -> Typestore:
     return store
 
 
-def offered_qos(latched: bool = False) -> Qos:
-    """A profile that best-effort and reliable subscribers both match when the bag is played."""
-    return Qos(
-        QosHistory.KEEP_LAST,
-        1 if latched else 10,
-        QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        _FOREVER,
-        _FOREVER,
-        QosLiveliness.AUTOMATIC,
-        _FOREVER,
-        False,
-    )
+OFFERED_QOS = Qos(
+    QosHistory.KEEP_LAST,
+    10,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    _FOREVER,
+    _FOREVER,
+    QosLiveliness.AUTOMATIC,
+    _FOREVER,
+    False,
+)
+"""A profile that best-effort and reliable subscribers both match when the bag is played."""

@@ -23,7 +23,7 @@ from rosbags.rosbag2.storage_mcap import McapWriter
 
 from ..errors import ErfSegError
 from ..synthetic.camera import CameraIntrinsics
-from .messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, offered_qos, typestore
+from .messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, OFFERED_QOS, typestore
 from .storage_guard import StorageGuard
 
 STORAGES = ("sqlite3", "mcap")
@@ -39,7 +39,7 @@ class BagWriter:
     Leaving it closes the bag in any case: after an exception it holds what was written before,
     except that a failed write may cost the last few megabytes; a bag that would hold nothing
     because of an exception is removed. Topics appear with their first message and offer a
-    reliable, volatile QoS profile (`latched`: transient local). Raises `ErfSegError` for an
+    reliable, volatile QoS profile. Raises `ErfSegError` for an
     existing path, an unknown storage or type, and for arrays that their encoding cannot hold;
     `OSError` or `sqlite3.Error` where the disk refuses.
     """
@@ -165,13 +165,11 @@ class BagWriter:
         )
         self._write(topic, CAMERA_INFO, stamp_ns, message)
 
-    def write_cdr(
-        self, topic: str, msgtype: str, stamp_ns: int, raw: bytes, latched: bool = False
-    ) -> None:
+    def write_cdr(self, topic: str, msgtype: str, stamp_ns: int, raw: bytes) -> None:
         """Write a message that is serialised already, at bag time `stamp_ns`."""
         connection = self._connections.get(topic)
         if connection is None:
-            connection = self._connections[topic] = self._connect(topic, msgtype, latched)
+            connection = self._connections[topic] = self._connect(topic, msgtype)
             self._guard.after_topic()
         elif connection.msgtype != msgtype:
             raise ErfSegError(f"topic {topic} holds {connection.msgtype}, not {msgtype}")
@@ -183,11 +181,11 @@ class BagWriter:
     def _write(self, topic: str, msgtype: str, stamp_ns: int, message: object) -> None:
         self.write_cdr(topic, msgtype, stamp_ns, typestore().serialize_cdr(message, msgtype))
 
-    def _connect(self, topic: str, msgtype: str, latched: bool) -> Connection:
+    def _connect(self, topic: str, msgtype: str) -> Connection:
         if msgtype not in typestore().fielddefs:
             raise ErfSegError(f"cannot record {topic}: its type {msgtype} is not known here")
         return self._writer.add_connection(
-            topic, msgtype, typestore=typestore(), offered_qos_profiles=[offered_qos(latched)]
+            topic, msgtype, typestore=typestore(), offered_qos_profiles=[OFFERED_QOS]
         )
 
 

@@ -13,7 +13,6 @@ from ..label_size import resize_labels
 from .metrics import ConfusionMatrix
 
 Protocol = Literal["full", "paper"]
-PROTOCOLS: tuple[Protocol, ...] = ("full", "paper")
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,16 @@ class Work:
 
     @property
     def progress_file(self) -> Path:
-        """Where a worker writes how many frames are done; it exists while the work is on."""
-        return self.folder.with_name(f"{self.folder.name}.progress")
+        """Where a worker writes how many frames are done; it exists while the work is on.
+
+        Hidden, like `stop_file`: beside them are folders with the names of bags.
+        """
+        return self.folder.with_name(f".{self.folder.name}.progress")
 
     @property
     def stop_file(self) -> Path:
         """Once it exists, workers end early and keep what they have."""
-        return self.folder.with_name("stop")
+        return self.folder.with_name(".stop")
 
 
 @dataclass(frozen=True)

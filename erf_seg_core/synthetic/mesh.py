@@ -273,14 +273,5 @@ def anchored(mesh: Mesh, anchors: Sequence[np.ndarray]) -> Billboards:
     return Billboards(mesh, np.repeat(points, counts, axis=0), points[mesh.face_group])
 
 
-def merge_billboards(parts: Sequence[Billboards]) -> Billboards:
-    """One set of all of them."""
-    return Billboards(
-        merge([p.local for p in parts]),
-        np.concatenate([p.vertex_anchor for p in parts]),
-        np.concatenate([p.face_anchor for p in parts]),
-    )
-
-
 def _length(vector: np.ndarray) -> float:
     return float(np.sqrt(vector @ vector))

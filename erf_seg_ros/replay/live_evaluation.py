@@ -50,43 +50,61 @@ def evaluate_live(
 ) -> Evaluation:
     """Play every bag to the node with every model, then score what was recorded.
 
-    The labels of a run are in `output`/MODEL/live, beside its logs. Ctrl-C ends it early; models
-    and bags that were not played then are missing from the report, which says so.
+    The labels of a run are in `output`/MODEL/live, beside its logs. A bag that cannot be played is
+    a problem of the report, and the next one is played. Ctrl-C ends it early; models and bags that
+    were not played then are missing from the report, which says so.
 
     Raises:
-        ErfSegError: a bag, a model or the output cannot be used, or a process failed.
+        ErfSegError: a model or the output cannot be used, or no bag could be played.
         KeyboardInterrupt: interrupted before there was anything to report.
 
     """
     if options.reference is not None:
         raise ErfSegError("a live evaluation has no reference model: evaluate offline for that")
-    runs: list[_Run] = []
+    for model in options.models:
+        load_checkpoint(find_checkpoint(model))  # what no bag can be played without
     names = bag_names(bags)
-    interrupted = False
     with disk_trouble_explained(output):
-        try:
-            for bag, name in zip(bags, names, strict=True):
-                for model, folder in model_folders(options.models).items():
-                    place = output / folder / "live" / name.replace("/", "__")
-                    runs.append(_run(bag, name, model, folder, options, place, rate, listener))
-                    interrupted = interrupted or runs[-1].recording.interrupted
-                    if interrupted:
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            interrupted = True
+        runs, problems, interrupted = _play_all(bags, names, options, output, rate, listener)
         played = {run.model for run in runs}
         models = [m for m, folder in model_folders(options.models).items() if folder in played]
-        if not models:
-            raise KeyboardInterrupt
-        options = replace(options, models=tuple(models))
-        results = _merged(runs, names, list(model_folders(models).values()))
+        results = _merged(runs, names, list(model_folders(models).values())) if models else []
         if not results:
-            raise KeyboardInterrupt
+            if interrupted:
+                raise KeyboardInterrupt
+            raise ErfSegError("; ".join(problems))
+        options = replace(options, models=tuple(models))
         live = _fates(runs, {result.bag for result in results}, rate)
         partial = "Interrupted: these are the frames until then." if interrupted else ""
-        problems = [f"{r.path}: {r.problem}" for r in results if r.problem]
+        problems += [f"{r.path}: {r.problem}" for r in results if r.problem]
         contents = report_contents(results, options, partial, problems, ros_facts(), live)
         return write_results(output, contents, results, interrupted, live)
+
+
+def _play_all(
+    bags: Sequence[Path],
+    names: Sequence[str],
+    options: EvaluationOptions,
+    output: Path,
+    rate: float,
+    listener: Listener,
+) -> tuple[list[_Run], list[str], bool]:
+    """What was played, what could not be, and whether somebody interrupted it."""
+    runs: list[_Run] = []
+    problems: list[str] = []
+    for bag, name in zip(bags, names, strict=True):
+        try:
+            for model, folder in model_folders(options.models).items():
+                place = output / folder / "live" / name.replace("/", "__")
+                runs.append(_run(bag, name, model, folder, options, place, rate, listener))
+                if runs[-1].recording.interrupted:
+                    return runs, problems, True
+        except KeyboardInterrupt:
+            return runs, problems, True
+        except ErfSegError as error:
+            listener.problem(f"{bag}: {error}")
+            problems.append(f"{bag}: {str(error).splitlines()[0]}")  # without the logs' last lines
+    return runs, problems, False
 
 
 def _run(

@@ -20,6 +20,9 @@ class Listener(Protocol):
     def progress(self, done: int, note: str = "") -> None:
         """So many frames are done."""
 
+    def problem(self, what: str) -> None:
+        """Something went wrong, and the rest goes on."""
+
 
 class LiveProgress:
     """What the events so far say about how far the run is."""

@@ -6,7 +6,9 @@ accounted for: labelled, given up by the node, or lost on the way.
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from queue import Empty, Queue
@@ -21,6 +23,9 @@ from .events import STOP_PLAYING
 from .live_options import LiveOptions, LivePlan
 from .live_progress import Listener, LiveProgress
 from .live_results import LiveRecording, collect
+
+_LAST_WORDS_S = 0.5
+"""Within this time what a process said before it ended is read."""
 
 
 def run_live(options: LiveOptions, listener: Listener) -> LiveRecording:
@@ -54,6 +59,7 @@ class _Run:
         self._listener = listener
         self.progress = LiveProgress()
         self._events: Queue[dict[str, Any]] = Queue()
+        self._dead_since = math.inf
         environment = {**domain.environment, **dds_profile.environment()}
 
         def start(name: str, module: str, arguments: list[str]) -> ChildProcess:
@@ -90,10 +96,10 @@ class _Run:
         self._node.stop()
 
     def _handle_next_event(self) -> None:
+        self._refuse_the_dead()
         try:
             event = self._events.get(timeout=0.2)
         except Empty:
-            self._refuse_the_dead()
             return
         if event["event"] == "error":
             raise self._failure(event["message"])
@@ -103,9 +109,16 @@ class _Run:
         self._listener.progress(self.progress.sent, f"{self.progress.labelled} labelled")
 
     def _refuse_the_dead(self) -> None:
-        for child in (self._node, self._recorder, self._player):
-            if child.exit_status is not None:
-                raise self._failure(f"the {child.name} ended early, status {child.exit_status}")
+        """Also while the player goes on sending; but a process may have said why it ended."""
+        children = (self._node, self._recorder, self._player)
+        dead = [child for child in children if child.exit_status is not None]
+        if not dead:
+            return
+        now = time.monotonic()
+        self._dead_since = min(self._dead_since, now)
+        if now - self._dead_since > _LAST_WORDS_S:
+            child = dead[0]
+            raise self._failure(f"the {child.name} ended early, status {child.exit_status}")
 
     def _failure(self, message: str) -> ErfSegError:
         tails = {

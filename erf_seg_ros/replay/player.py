@@ -104,8 +104,6 @@ class Player:
                 break
             late_us = round((time.monotonic() - start) * 1e6 - played_ns / 1000)
             live_ns = start_wall_ns + played_ns
-            if self._options.keep_stamps:
-                live_ns = message.recorded_ns
             if message.topic == self._options.image_topic:
                 table.append(PlayedFrame(message.recorded_ns, live_ns, time.time_ns(), late_us))
                 sent += 1
@@ -120,7 +118,7 @@ class Player:
 
     def _publish(self, message: TimedMessage, live_ns: int) -> None:
         raw = message.raw
-        if not self._options.keep_stamps and starts_with_header(message.msgtype):
+        if starts_with_header(message.msgtype):
             raw = with_stamp_ns(raw, live_ns)
         self._publishers[message.topic].publish(raw)
 
@@ -170,8 +168,6 @@ def _run(args: argparse.Namespace, stop: threading.Event, ended: threading.Event
         args.rate,
         args.frames,
         args.seconds,
-        args.loop,
-        args.keep_stamps,
     )
     node = rclpy.create_node("erf_seg_player")
     player = Player(node, options, stop)
@@ -196,8 +192,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=1.0, help="2 is twice real time")
     add("--frames", type=int, help="stop after so many frames")
     add("--seconds", type=float, help="stop after so much recorded time")
-    add("--loop", action="store_true", help="start over at the end")
-    add("--keep-stamps", action="store_true", help="send the recorded stamps")
     add("--frames-file", type=Path, required=True, help="CSV of the frames sent")
     add("--wait-active", metavar="NODE", help="lifecycle node to wait for")
     add(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from erf_seg_core.bags import BagMessage, BagReader
-from erf_seg_core.errors import ErfSegError
 
 from .stamps import NS_PER_S, read_stamp_ns, starts_with_header
 
@@ -22,8 +21,6 @@ class PlayOptions:
     rate: float = 1.0
     frames: int | None = None
     seconds: float | None = None
-    loop: bool = False
-    keep_stamps: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class TimedMessage:
 def timed_messages(options: PlayOptions) -> Iterator[TimedMessage]:
     """Messages of the chosen topics in the bag's order, up to the limits."""
     first_ns, frames = None, 0
-    for message in _looped(options) if options.loop else _one_round(options):
+    for message in _all_messages(options):
         if first_ns is None:
             first_ns = message.recorded_ns
         elapsed_s = (message.recorded_ns - first_ns) / NS_PER_S
@@ -52,21 +49,7 @@ def timed_messages(options: PlayOptions) -> Iterator[TimedMessage]:
         yield message
 
 
-def _looped(options: PlayOptions) -> Iterator[TimedMessage]:
-    """Rounds without end; each continues the timeline one frame interval after the last."""
-    shift_ns = 0
-    while True:
-        stamps_ns = []
-        for message in _one_round(options):
-            if message.topic == options.image_topic:
-                stamps_ns = [*stamps_ns[:1], *stamps_ns[-1:], message.recorded_ns]
-            yield replace(message, recorded_ns=message.recorded_ns + shift_ns)
-        if len(stamps_ns) < 2:
-            raise ErfSegError(f"{options.bag} needs two frames on {options.image_topic} to loop")
-        shift_ns += stamps_ns[-1] - stamps_ns[0] + (stamps_ns[-1] - stamps_ns[-2])
-
-
-def _one_round(options: PlayOptions) -> Iterator[TimedMessage]:
+def _all_messages(options: PlayOptions) -> Iterator[TimedMessage]:
     with BagReader(options.bag) as bag:
         for message in bag.messages([options.image_topic, *options.other_topics]):
             raw = bytes(message.raw)
