@@ -162,7 +162,7 @@ def test_player_waits_while_the_node_passes_through_resting_states(ros_domain_id
     thread.start()
     try:
         wait_until_active(node, "/asked", 20.0, threading.Event())
-        assert states == []
+        assert states == [State.PRIMARY_STATE_ACTIVE]
     finally:
         rclpy.shutdown()
         thread.join()
