@@ -24,7 +24,9 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool, purpo
         help="cityscapes: the official folders; camvid: SPLIT/images and SPLIT/labels with 11 as "
         "void; folder: the same with the model's class ids and 255 as void; auto: by what is there",
     )
-    parser.add_argument("--split", default="val", help="sub-folder to score")
+    parser.add_argument(
+        "--split", help="sub-folder to score (default: val, or the folder itself if it has images)"
+    )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="PREFIX", help="score images of these names only"
     )
@@ -34,7 +36,9 @@ def data_source(args: argparse.Namespace, class_set: str) -> Source:
     """Return what those arguments name, for a network whose classes are `class_set`."""
     from erf_seg_core.training.recipe import Source
 
-    return Source(_layout(args, class_set), args.data, args.split, only=tuple(args.only))
+    whole = (Path(args.data) / "images").is_dir()
+    split = args.split or ("train" if whole else "val")
+    return Source(_layout(args, class_set), args.data, split, only=tuple(args.only))
 
 
 def _layout(args: argparse.Namespace, class_set: str) -> str:

@@ -121,12 +121,20 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(tensors, partial, {_METADATA_KEY: json.dumps(info.to_dict())})
+        partial.chmod(0o666 & ~_umask())  # safetensors lets nobody but the owner read it
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise ErfSegError(f"cannot write checkpoint {path}: {error}") from error
     return path
+
+
+def _umask() -> int:
+    """What new files are denied; the system only tells it in exchange for another."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def read_info(path: str | Path) -> CheckpointInfo:

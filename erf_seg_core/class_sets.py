@@ -70,18 +70,19 @@ class ClassSet:
     @classmethod
     def from_dict(cls, data: Any, source: str = "class set") -> ClassSet:
         """Build from plain data; `ErfSegError` says what is missing and from which `source`."""
-        try:
-            classes = data["classes"]
-            names = tuple(str(c["name"]) for c in classes)
-            colors = tuple(checked_color(c["color"]) for c in classes)
-            return cls(str(data["name"]), names, colors)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ErfSegError):
-                raise
+        problem = _layout_problem(data)
+        if problem:
             raise ErfSegError(
-                f"{source} is not a class set ({error!r}); it needs 'name' and 'classes', "
+                f"{source} is not a class set: {problem}; it needs 'name' and 'classes', "
                 "a list of {name: …, color: [r, g, b]}"
-            ) from error
+            )
+        places = list(enumerate(data["classes"]))
+        names = tuple(_checked_name(place, entry, source) for place, entry in places)
+        try:
+            colors = tuple(checked_color(entry["color"]) for _, entry in places)
+        except ErfSegError as error:
+            raise ErfSegError(f"{source}: {error}") from error
+        return cls(str(data["name"]), names, colors)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> ClassSet:
@@ -107,9 +108,37 @@ def load_class_set(name_or_path: str | Path) -> ClassSet:
     )
 
 
+def _layout_problem(data: Any) -> str:
+    if not isinstance(data, dict):
+        return "it is no mapping"
+    if set(data) != {"name", "classes"}:
+        return f"its keys are {', '.join(map(str, data))}"
+    return "" if isinstance(data["classes"], list) else "its 'classes' are no list"
+
+
+def _checked_name(place: int, entry: Any, source: str) -> str:
+    """Name of a class whose keys are what they should be; an `id` may repeat its place."""
+    where = f"{source}: class {place}"
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not {"name", "color"} <= keys <= {"id", "name", "color"}:
+        raise ErfSegError(f"{where} is {entry!r}, not {{name: …, color: [r, g, b]}}")
+    if not isinstance(entry["name"], str):
+        raise ErfSegError(f"{where} has the name {entry['name']!r}, which is no text")
+    if entry.get("id", place) != place:
+        raise ErfSegError(
+            f"{where}, '{entry['name']}', says id {entry['id']}; ids are the places in the list, "
+            "so put the classes in the order of their ids"
+        )
+    return entry["name"]
+
+
 def checked_color(color: Any) -> Color:
-    """Return three numbers from 0 to 255; `ErfSegError`, `TypeError` or `ValueError` if not so."""
-    r, g, b = (int(v) for v in color)
-    if not all(0 <= v <= 255 for v in (r, g, b)):
-        raise ErfSegError(f"colour {list(color)} is not three numbers from 0 to 255")
+    """Return three whole numbers from 0 to 255; `ErfSegError` if they are not."""
+    if (
+        not isinstance(color, (list, tuple))
+        or len(color) != 3
+        or not all(type(v) is int and 0 <= v <= 255 for v in color)
+    ):
+        raise ErfSegError(f"colour {color!r} is not three whole numbers from 0 to 255, [r, g, b]")
+    r, g, b = color
     return r, g, b

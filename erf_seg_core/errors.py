@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -25,6 +26,15 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ErfSegError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Find out before long work whether a folder for its results can be made; makes nothing."""
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise ErfSegError(f"cannot make the folder {path}: {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise ErfSegError(f"cannot make the folder {path}: {nearest} may not be written")
 
 
 def in_words(error: BaseException) -> str:

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import pytest
@@ -48,6 +49,15 @@ def test_a_checkpoint_gives_back_network_and_metadata(file, net, info):
         assert torch.equal(again(x), net(x))
     assert read == info
     assert read_info(file) == info
+
+
+def test_a_checkpoint_may_be_read_by_whom_the_umask_allows(tmp_path, net, info):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "net.safetensors", net, info)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "net.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_module_order_is_kept(tmp_path, info):
@@ -192,6 +202,14 @@ def test_shipped_class_sets(name, count):
             "twice",
         ),
         ("name: [", "cannot read"),
+        ("[a]", "it is no mapping"),
+        ("name: x\nclasses: {}", "'classes' are no list"),
+        ("name: x\nvoid: 254\nclasses: []", "its keys are name, void, classes"),
+        ("name: x\nclasses: [{name: a, colour: [0, 0, 0]}]", "class 0 is {'name': 'a', 'colour'"),
+        ("name: x\nclasses: [{name: a, id: 1, color: [0, 0, 0]}]", "class 0, 'a', says id 1"),
+        ("name: x\nclasses: [{name: null, color: [0, 0, 0]}]", "has the name None"),
+        ("name: x\nclasses: [{name: a, color: [0.5, 0, 0]}]", "three whole numbers"),
+        ("name: x\nclasses: [{name: a, color: '128'}]", "three whole numbers"),
     ],
 )
 def test_bad_class_set_file_is_refused(tmp_path, text, reason):

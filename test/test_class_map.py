@@ -55,7 +55,7 @@ def test_groups_names_and_ids(write):
         ([{"name": "sky"}, {"name": "sky", "from": ["road"]}], "names a class twice"),
         ([{"name": "a", "from": []}], "empty 'from'"),
         ([{"name": "sky", "colour": [0, 0, 0]}], "no 'colour'"),
-        ([{"name": "sky", "color": [0, 0, 256]}], "three numbers from 0 to 255"),
+        ([{"name": "sky", "color": [0, 0, 256]}], "three whole numbers from 0 to 255"),
         ([{"from": ["sky"]}], "not a class map (KeyError('name'))"),
         (["sky"], "no '"),
         ([], "lists no class"),

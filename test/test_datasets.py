@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from training_data import write_camvid
 
 from erf_seg_core.class_sets import VOID_ID, load_class_set
@@ -12,7 +13,7 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_core.training.augment import random_view
 from erf_seg_core.training.dataset import TrainingImages, View, ViewOrder, Views
 from erf_seg_core.training.recipe import Augmentation, Source
-from erf_seg_core.training.sources import open_source, union_members
+from erf_seg_core.training.sources import open_source, read_label, union_members
 
 CAMVID = load_class_set("camvid11")
 CITYSCAPES = load_class_set("cityscapes19")
@@ -59,6 +60,39 @@ def test_what_is_wrong_with_a_data_set_is_named(tmp_path):
     wrong_size.unlink()
     with pytest.raises(ErfSegError, match="1 files have no label, for example drive0_002"):
         camvid(tmp_path)
+
+
+def test_only_train_may_be_a_folder_without_splits(tmp_path):
+    whole = write_camvid(tmp_path / "camvid") / "train"
+    assert len(open_source(Source("camvid", str(whole)), CAMVID, tmp_path).frames) == 6
+    for split in ("val", "tset"):
+        with pytest.raises(ErfSegError, match=f"has no folders '{split}/images'"):
+            open_source(Source("camvid", str(whole), split), CAMVID, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        (Image.fromarray(np.eye(48, 64, dtype=bool)), "1-bit greyscale"),
+        (Image.fromarray(np.zeros((48, 64), np.uint8)).convert("P"), "8-bit palette"),
+        (Image.fromarray(np.zeros((48, 64, 3), np.uint8)), "8-bit RGB"),
+        (Image.fromarray(np.zeros((48, 64), np.uint16)), "16-bit greyscale"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_labels_that_are_no_ids_are_refused_by_their_kind(tmp_path, label, kind):
+    path = tmp_path / "label.png"
+    label.save(path)
+    with pytest.raises(ErfSegError, match=f"label.png is a {kind} PNG; save the class ids as"):
+        read_label(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_damaged_labels_are_called_so(tmp_path, content):
+    path = tmp_path / "label.png"
+    path.write_bytes(content)
+    with pytest.raises(ErfSegError, match="cannot read label"):
+        read_label(path)
 
 
 def test_files_with_capital_endings_are_images_too(tmp_path):

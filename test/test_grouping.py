@@ -11,6 +11,7 @@ from erf_seg_core.grouping import (
     AlphaSchedule,
     FreeChannels,
     GradualGrouping,
+    apply_moves,
     densify,
     make_schedule,
     mass_inside,
@@ -136,6 +137,9 @@ def test_state_survives_save_and_load_in_mid_schedule():
         ({"1": 2}, "'1' is a BatchNorm2d"),
         ({"9": 2}, "'9' is missing"),
         (lambda name, conv: 1, "no convolution was chosen"),
+        (lambda name, conv: None, "'0' is to have None groups"),
+        ({"3": 4.0}, "'3' is to have 4.0 groups, which is no whole number"),
+        (["3"], "targets are groups by module name"),
     ],
 )
 def test_unfit_targets_are_refused_by_name(targets, message):
@@ -267,6 +271,92 @@ def test_wrong_places_for_permutation_are_refused_by_name(place, message):
         GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3), "magnitude", [place])
     right = [FreeChannels("0", "3", before=("1",))]
     GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3), "magnitude", right)  # nothing was attached
+
+
+@pytest.mark.parametrize("end", ["0", "3"])
+@pytest.mark.parametrize(
+    "disguise",
+    [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm,
+     nn.utils.parametrizations.spectral_norm],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_channels_of_a_weight_that_is_computed_are_not_reordered(disguise, end):
+    net = bottleneck()
+    disguise(net[int(end)])
+    place = FreeChannels("0", "3", before=("1",))
+    with pytest.raises(ValueError, match=f"'{end}' computes its weight from others"):
+        GradualGrouping(net, {"7": 4}, AlphaSchedule(0, 3), "magnitude", [place])
+
+
+def test_a_layer_belongs_to_one_place():
+    net = nn.ModuleDict({name: nn.Conv2d(8, 8, 1) for name in "abc"})
+    with pytest.raises(ValueError, match="'a' gives the channels of two places"):
+        GradualGrouping(
+            net, {"b": 4}, AlphaSchedule(0, 3), "magnitude",
+            [FreeChannels("a", "b"), FreeChannels("a", "c")],
+        )  # fmt: skip
+    net["b"] = net["a"]
+    with pytest.raises(ValueError, match="'a' and 'b' are the same module"):
+        GradualGrouping(net, {"c": 4}, AlphaSchedule(0, 3), None, [FreeChannels("a", "b")])
+
+
+def test_weights_that_others_hold_are_refused_and_shared_modules_fade_together():
+    tied = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(ValueError, match="'0' shares its weight with another layer"):
+        GradualGrouping(tied, {"0": 4}, AlphaSchedule(0, 3))
+
+    conv, x = nn.Conv2d(8, 8, 1), image(8)
+    twice = nn.Sequential(conv, nn.ReLU(), conv)
+    with pytest.raises(ValueError, match="'2' is the same module as '0'"):
+        GradualGrouping(twice, {"0": 4, "2": 4}, AlphaSchedule(0, 3))
+    grouping = GradualGrouping(twice, {"2": 4}, AlphaSchedule(0, 3))
+    to_alpha_zero(grouping)
+    before = outputs(twice, x)
+    assert torch.allclose(outputs(grouping.fold(), x), before, atol=1e-6)
+    assert densify(twice, keep_function=True) == {"0": 4}
+    assert twice[0] is twice[2]
+    assert torch.allclose(outputs(twice, x), before, atol=1e-6)
+
+
+def test_a_failed_attachment_leaves_nothing_behind():
+    net = bottleneck()
+    nn.utils.parametrizations.weight_norm(net[3])
+    with pytest.raises(ValueError, match="'3' already carries a parametrization"):
+        GradualGrouping(net, {"0": 2, "3": 4}, AlphaSchedule(0, 3))
+    GradualGrouping(net, {"0": 2}, AlphaSchedule(0, 3))
+
+
+def test_schedules_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="α = 2"):
+        GradualGrouping(bottleneck(), {"3": 4}, lambda step: 2.0)
+    with pytest.raises(ValueError, match=r"begins at 1, not 0\.5"):
+        GradualGrouping(bottleneck(), {"3": 4}, lambda step: 0.5, "magnitude", FREE)
+
+
+def test_sixteen_bit_weights_are_reordered_once():
+    net = bottleneck().to(torch.bfloat16)
+    grouping = GradualGrouping(net, {"3": 4}, AlphaSchedule(1, 10_000), "magnitude", FREE)
+    moved = [bool(grouping.step()) for _ in range(5)]
+    assert moved == [False, True, False, False, False]
+
+
+def test_moves_of_another_model_are_refused():
+    net = bottleneck()
+    average = torch.optim.swa_utils.AveragedModel(net)
+    grouping = GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3), "magnitude", FREE)
+    moves = grouping.step()
+    with pytest.raises(ValueError, match=r"give its `\.module`'s tensors"):
+        apply_moves(dict(average.named_parameters()), moves)
+
+
+def test_densify_needs_something_that_holds_the_conv_and_keeps_what_is_frozen():
+    with pytest.raises(ValueError, match="put it into a module first"):
+        densify(nn.Conv2d(8, 8, 1, groups=4))
+    net = nn.Sequential(nn.Conv2d(8, 8, 1, groups=4).requires_grad_(False))
+    densify(net)
+    assert not net[0].weight.requires_grad
+    assert not net[0].bias.requires_grad
 
 
 @pytest.mark.parametrize(

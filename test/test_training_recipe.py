@@ -59,6 +59,20 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
         ("--seed=true", "'seed' is True, not of type int"),
         ("--model=dg5", "no model 'dg5'"),
         ("--stages.0.lr=-1", "stages.0: lr must not be negative"),
+        ("--stages.0.lr=.nan", "stages.0: lr must not be negative, nor endless"),
+        ("--stages.0.augmentation.brightness=-1", "augmentation.brightness must not be negative"),
+        ("--stages.0.augmentation.scale=[0.5, .inf]", "two rising positive numbers"),
+        ("--stages.0.grouping={schedule: power, power: .nan}", "power > 0"),
+        ("--stages.0.distillation={teacher: dg4, temperature: 0}", "needs temperature above 0"),
+        ("--seed=-1", "seed must be at least 0"),
+        ("--seed=36893488147419103232", "seed must be at most"),
+        ("--threads=-1", "threads must be at least 0"),
+        ("--workers=-1", "workers must be at least 0"),
+        ("--input-size=[0, 0]", "not made of multiples of 8"),
+        ("--train=[]", "'train' is empty"),
+        ("--train.0.repeat=.inf", "train.0: repeat must be above 0"),
+        ("--output=runs/{date}", "only {model} and {seed} are replaced"),
+        ("--validation.0.name=training", "names of their own, not 'training' again"),
         ("--stages.0.augmentation.shift=-1", "augmentation.shift must not be negative"),
         ("--stages.0.grouping.hold=1", r"stages.0.grouping: hold 1.0 and wait 0.0 leave no part"),
         ("--stages.0.grouping={schedule: power, power: 0}", "needs wait .* power > 0"),
@@ -70,8 +84,20 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
     ],
 )
 def test_mistakes_are_named(tmp_path, assignment, message):
-    with pytest.raises(ErfSegError, match=message.replace("[", r"\[")):
+    with pytest.raises(ErfSegError, match=message.replace("[", r"\[").replace("{", r"\{")):
         load(tmp_path, parse_assignments([assignment]))
+
+
+def test_validation_sets_have_names_of_their_own(tmp_path):
+    twice = tiny_recipe(tmp_path)["validation"] * 2
+    with pytest.raises(ErfSegError, match="names of their own, not 'val' again"):
+        load(tmp_path, [("validation", yaml.safe_dump(twice))])
+
+
+def test_an_empty_recipe_is_called_empty(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(ErfSegError, match="no mapping of keys"):
+        load_recipe(tmp_path / "empty.yaml", [("data_root", "x")])
 
 
 def test_stages_that_do_not_go_together_are_refused(tmp_path):

@@ -332,6 +332,71 @@ def test_distillation_and_starting_weights(data):
     assert largest_difference({k: start[k] for k in weights}, {k: new[k] for k in weights}) < 1e-5
     with pytest.raises(ErfSegError, match="does not fit this recipe's model"):
         run(data, init=str(teacher), output=str(data / "misfit"))
+    with pytest.raises(ErfSegError, match="it is grouped already"):
+        run(data, init=str(student), output=str(data / "misfit"), stage={"grouping": {}})
+
+
+def test_a_checkpoint_of_other_classes_starts_all_but_the_last_layer(data, capfd):
+    farm = data / "farm.yaml"
+    names = [f"crop {i}" for i in range(11)]
+    classes = [{"name": name, "color": [i, i, i]} for i, name in enumerate([*names, "barn"])]
+    farm.write_text(yaml.safe_dump({"name": "farm", "classes": classes}))
+    start = run(data, output=str(data / "start"))
+    sources = {"train": [{"kind": "folder", "path": "camvid"}], "validation": []}
+    recipe = load_recipe(recipe_file(
+        data, init=str(start), class_set=str(farm), stage={"epochs": 1, "lr": 1e-9}, **sources
+    ))  # fmt: skip
+    done = tensors(train(recipe))
+    kept = {k: v for k, v in tensors(start).items() if k.endswith("weight")}
+    last = kept.pop("decoder.output_conv.weight")
+    assert largest_difference(kept, {k: done[k] for k in kept}) < 1e-5
+    assert done["decoder.output_conv.weight"].shape[1] == last.shape[1] + 1
+    said = capfd.readouterr().err
+    assert "the last layer starts afresh" in said
+    assert "no pixel of the training images is barn" in said
+
+
+def test_other_images_or_classes_do_not_go_on_with_the_run(data):
+    run(data)
+    write_camvid(data / "camvid", "train", count=8)
+    with pytest.raises(ErfSegError, match="other training images or classes"):
+        run(data)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_state_says_what_to_do(data, content):
+    checkpoint = run(data)
+    state = checkpoint.with_name("state.pt")
+    if content is None:
+        torch.save({"foreign": 1}, state)
+    else:
+        state.write_bytes(content)
+    with pytest.raises(ErfSegError, match=r"state.pt is damaged, .*--restart begins anew"):
+        run(data)
+    run(data, restart=True)
+
+
+def test_an_output_that_is_no_folder_is_found_first(data):
+    (data / "file").write_text("")
+    with pytest.raises(ErfSegError, match="cannot make the folder"):
+        run(data, output=str(data / "file" / "run"))
+
+
+def test_nothing_to_learn_or_to_score_is_refused(data):
+    for path in (data / "camvid/val/labels").iterdir():
+        cv2.imwrite(str(path), np.full((48, 64), 255, np.uint8))
+    with pytest.raises(ErfSegError, match="validation set 'val' is all void"):
+        run(data)
+    for path in (data / "camvid/train/labels").iterdir():
+        cv2.imwrite(str(path), np.full((48, 64), 255, np.uint8))
+    with pytest.raises(ErfSegError, match="the training images are all void"):
+        run(data, validation=[])
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "cuda:63"])
+def test_devices_that_are_not_there_are_refused(data, device):
+    with pytest.raises(ErfSegError, match=f"device '{device}'"):
+        run(data, device=device)
 
 
 def test_a_dense_checkpoint_starts_a_shuffled_model_with_the_same_outputs(data):
@@ -373,6 +438,8 @@ def test_the_command_prints_the_scores(data, capsys):
     assert report["metrics"]["training"]["epochs"] == 1
     assert main(["train", str(data / "recipe.yaml"), "--sede", "3"]) == 2
     assert "unknown key 'sede'" in capsys.readouterr().err
+    assert main(["train", str(data / "recipe.yaml"), "--restart", "yes"]) == 2
+    assert "--restart takes no value" in capsys.readouterr().err
 
 
 def test_bad_validation_labels_are_found_before_training(data):

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from erf_seg_core.errors import ErfSegError
+
 HELP = "train a model by a recipe; a run that was stopped goes on where it was"
 
 
@@ -32,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
 
     assignments = dict(parse_assignments(args.overrides))
     # Written after the recipe, our own flags end up among the overrides.
-    restart = args.restart or assignments.pop("restart", None) == "true"
-    as_json = args.json or assignments.pop("json", None) == "true"
+    restart = args.restart or _flag(assignments, "restart")
+    as_json = args.json or _flag(assignments, "json")
     recipe = load_recipe(args.recipe, list(assignments.items()))
     keep_freed_memory()  # this process does nothing else, so it may be so for good
     checkpoint = train(recipe, restart)
@@ -48,3 +50,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: mIoU {100 * scores['miou']:.2f} %", file=sys.stderr)
     print(checkpoint)
     return 0
+
+
+def _flag(assignments: dict[str, str], name: str) -> bool:
+    """Take one of our own flags out of the overrides."""
+    given = assignments.pop(name, "false")
+    if given not in ("true", "false"):
+        raise ErfSegError(f"--{name} takes no value, not '{given}'")
+    return given == "true"

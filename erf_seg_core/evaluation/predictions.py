@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..class_sets import VOID_ID
-from ..errors import ErfSegError
+from ..errors import ErfSegError, make_folder
 
 CITYSCAPES_TRAIN_IDS = {
     **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12},
@@ -38,7 +38,7 @@ def write_prediction(folder: Path, image_name: str, labels: np.ndarray, cityscap
         stem = stem.removesuffix("_leftImg8bit") + "_pred_labelIds"
         labels = to_cityscapes_ids(labels)
     path = folder / f"{stem}.png"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if not cv2.imwrite(str(path), labels):
         raise ErfSegError(f"cannot write {path}")
     return path

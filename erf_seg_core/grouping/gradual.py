@@ -6,11 +6,13 @@ multiplied by α, let α go from 1 to 0, fine-tune, then keep only the blocks: a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .parametrization import FadingGroups, attach, fold_conv
 from .permutation import (
@@ -68,12 +70,17 @@ class GradualGrouping:
             raise ValueError(f"permute is '{permute}'; it is None or 'magnitude'")
         if permute and not free_channels:
             raise ValueError("permute needs free_channels: the places where channels may move")
+        if permute and schedule(0) < 1:
+            raise ValueError(
+                f"permute needs a schedule that begins at 1, not {schedule(0):g}: only a dense "
+                "network's channels can be reordered freely"
+            )
         self.model = model
         self.groups = resolve_targets(model, targets)
         self.schedule = schedule
         self.permute = permute
         self.free_channels = tuple(free_channels)
-        if permute:  # refuse misfits before anything is attached
+        if free_channels:  # refuse misfits before anything is attached
             plan_moves(model, self.free_channels, self.groups, rounds=0)
         self._fading = {
             name: attach(model.get_submodule(name), groups) for name, groups in self.groups.items()
@@ -100,7 +107,8 @@ class GradualGrouping:
         steps = self.steps + 1
         alpha = self.schedule(steps)
         moves = []
-        if self.permute and alpha < 1 and self.alpha == 1:
+        # By the schedule, because the buffer rounds where weights are of 16 bits.
+        if self.permute and alpha < 1 and self.schedule(steps - 1) == 1:
             moves = self._reorder(optimizer)
         for fading in self._fading.values():
             fading.steps.fill_(steps)
@@ -130,6 +138,8 @@ class GradualGrouping:
         return next(iter(self._fading.values()))
 
     def _set_alpha(self, alpha: float) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"the schedule gives α = {alpha}; it must lie between 0 and 1")
         for fading in self._fading.values():
             fading.alpha.fill_(alpha)
 
@@ -147,18 +157,29 @@ def resolve_targets(model: nn.Module, targets: Targets) -> dict[str, int]:
     if callable(targets):
         convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
         chosen = {name: targets(name, conv) for name, conv in convs}
-        chosen = {name: groups for name, groups in chosen.items() if groups > 1}
-    else:
+        chosen = {name: groups for name, groups in chosen.items() if groups != 1}
+    elif isinstance(targets, Mapping):
         chosen = dict(targets)
+    else:
+        raise ValueError("targets are groups by module name, such as {'block.conv2': 4}")
     if not chosen:
         raise ValueError("no convolution was chosen for gradual grouping")
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
+    holders = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    named: dict[int, str] = {}
     for name, groups in chosen.items():
-        _check_target(name, modules.get(name), groups)
+        conv = modules.get(name)
+        _check_target(name, conv, groups)
+        if named.setdefault(id(conv), name) != name:
+            raise ValueError(f"'{name}' is the same module as '{named[id(conv)]}': name it once")
+        if holders[id(conv.weight)] > 1:
+            raise ValueError(f"'{name}' shares its weight with another layer, which needs it whole")
     return chosen
 
 
 def _check_target(name: str, conv: nn.Module | None, groups: int) -> None:
+    if type(groups) is not int:
+        raise ValueError(f"'{name}' is to have {groups!r} groups, which is no whole number")
     if not isinstance(conv, nn.Conv2d):
         found = "missing" if conv is None else f"a {type(conv).__name__}"
         raise ValueError(f"'{name}' is {found}, not a Conv2d that could be grouped")
@@ -166,6 +187,11 @@ def _check_target(name: str, conv: nn.Module | None, groups: int) -> None:
         raise ValueError(f"'{name}' has {conv.groups} groups already; only a dense conv can start")
     if hasattr(conv, "parametrizations"):
         raise ValueError(f"'{name}' already carries a parametrization")
+    if not isinstance(conv._parameters.get("weight"), nn.Parameter) or is_lazy(conv.weight):
+        raise ValueError(
+            f"'{name}' has no plain weight that could fade: is it pruned, under torch.nn.utils' "
+            "old weight_norm, or not initialised?"
+        )
     if groups < 2 or conv.in_channels % groups or conv.out_channels % groups:
         raise ValueError(
             f"'{name}' has {conv.in_channels} input and {conv.out_channels} output channels, "

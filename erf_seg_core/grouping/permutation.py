@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from .parametrization import FadingGroups
+
 
 @dataclass(frozen=True)
 class FreeChannels:
@@ -51,7 +53,16 @@ def shuffle_order(channels: int, groups: int) -> torch.Tensor:
 
 
 def apply_moves(tensors: Mapping[str, torch.Tensor], moves: Iterable[Move]) -> None:
-    """Rewrite tensors in place; names that are absent are left out, so it serves an EMA too."""
+    """Rewrite tensors in place; names that are absent are left out, so it serves an EMA too.
+
+    Raises `ValueError` if none of the names is there: they are those of the grouping's model.
+    """
+    moves = list(moves)
+    if moves and not any(move.tensor in tensors for move in moves):
+        raise ValueError(
+            f"no tensor is called {moves[0].tensor} or any other of these moves; of a wrapper such "
+            "as AveragedModel or DistributedDataParallel give its `.module`'s tensors"
+        )
     with torch.no_grad():
         for move in moves:
             tensor = tensors.get(move.tensor)
@@ -82,6 +93,7 @@ def plan_moves(
     with `apply_moves(named tensors, moves)`. Raises `ValueError` naming a layer that does not fit.
     """
     shapes = [_checked(model, place) for place in places]
+    _refuse_overlap(model, places)
     weights = {
         name: _magnitude(model.get_submodule(name))
         for place in places
@@ -198,6 +210,11 @@ def _checked(model: nn.Module, place: FreeChannels) -> int:
     for name, conv in ((place.producer, producer), (place.consumer, consumer)):
         if not isinstance(conv, nn.Conv2d) or conv.groups != 1:
             raise ValueError(f"'{name}' is no dense Conv2d, so its channels cannot be reordered")
+        if not _has_plain_weight(conv):
+            raise ValueError(
+                f"'{name}' computes its weight from others (weight_norm, pruning, …), so its "
+                "channels cannot be reordered"
+            )
     n = producer.out_channels
     if consumer.in_channels != n:
         raise ValueError(
@@ -213,6 +230,29 @@ def _checked(model: nn.Module, place: FreeChannels) -> int:
                 "reordered past it"
             )
     return n
+
+
+def _has_plain_weight(conv: nn.Conv2d) -> bool:
+    """Whether the weight is a parameter, at most under our own parametrization."""
+    ours = getattr(conv, "parametrizations", None)
+    if ours is None:
+        return isinstance(conv._parameters.get("weight"), nn.Parameter)
+    return list(ours) == ["weight"] and all(isinstance(p, FadingGroups) for p in ours["weight"])
+
+
+def _refuse_overlap(model: nn.Module, places: Sequence[FreeChannels]) -> None:
+    """A layer gives, passes on or takes the channels of one place only, or reorders them twice."""
+    seen: set[tuple[str, int]] = set()
+    for place in places:
+        passing = (*place.before, *place.after)
+        roles = [("gives", place.producer), ("takes", place.consumer)]
+        for role, name in [*roles, *(("passes on", name) for name in passing)]:
+            key = (role, id(_layer(model, name)))
+            if key in seen:
+                raise ValueError(f"'{name}' {role} the channels of two places in free_channels")
+            seen.add(key)
+        if _layer(model, place.producer) is _layer(model, place.consumer):
+            raise ValueError(f"'{place.producer}' and '{place.consumer}' are the same module")
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:

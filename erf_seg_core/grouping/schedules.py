@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SCHEDULES = ("linear", "power", "constant_linear")
@@ -22,7 +23,7 @@ class AlphaSchedule:
 
     def __post_init__(self) -> None:
         """Refuse lengths and powers that give no schedule."""
-        if self.wait < 0 or self.decay < 1 or self.power <= 0:
+        if self.wait < 0 or self.decay < 1 or not 0 < self.power < math.inf:
             raise ValueError(
                 "a schedule needs wait ≥ 0 steps, decay ≥ 1 step and power > 0, "
                 f"not {self.wait}, {self.decay} and {self.power}"
@@ -49,6 +50,8 @@ def make_schedule(
     """
     if name not in SCHEDULES:
         raise ValueError(f"no schedule '{name}': there are {', '.join(SCHEDULES)}")
+    if total_steps < 1:
+        raise ValueError(f"a training of {total_steps} steps leaves none for α")
     waited = wait if name == "constant_linear" else 0.0
     if not (0 <= hold < 1 and waited >= 0 and hold + waited < 1):
         raise ValueError(f"hold {hold} and wait {waited} leave no part of the training for α")

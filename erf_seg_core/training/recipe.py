@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from .plain_data import build_dataclass, override
 
 SourceKind = Literal["camvid", "cityscapes", "idd_lite", "synthetic", "folder"]
 Task = Literal["classify", "encoder", "segment"]
+
+TRAINING = "training"
+"""What a run's metrics call the training itself, beside the validation sets' names."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,25 @@ class Recipe:
         parse_model_name(self.model)
         if not self.stages or self.stages[-1].task != "segment":
             raise ErfSegError("a recipe needs stages, and the last one must be of task 'segment'")
-        if any(side % STRIDE for side in self.input_size):
+        if any(side % STRIDE or side < STRIDE for side in self.input_size):
             raise ErfSegError(f"input_size {list(self.input_size)} is not made of multiples of 8")
-        if self.validate_every < 1:
-            raise ErfSegError("validate_every must be at least 1")
+        if not self.train:
+            raise ErfSegError("a recipe needs training images: 'train' is empty")
+        for name, least in (("validate_every", 1), ("seed", 0), ("threads", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ErfSegError(f"{name} must be at least {least}")
+        if self.seed > _LARGEST_SEED:
+            raise ErfSegError(f"seed must be at most {_LARGEST_SEED}")
+        if not self.save_minutes >= 0:
+            raise ErfSegError("save_minutes must not be negative")
+        _check_names([v.name for v in self.validation])
+        _check_output(self)
         if not all(0 <= rate < 1 for rate in self.dropout):
             raise ErfSegError(f"dropout {list(self.dropout)}: each must be from 0 to below 1")
         for i, source in enumerate(self.train):
             _check_source(source, f"train.{i}")
+        for i, validation in enumerate(self.validation):
+            _check_source(validation.source, f"validation.{i}.source")
         for i, stage in enumerate(self.stages):
             _check_stage(stage, f"stages.{i}")
         _check_grouping(self)
@@ -166,6 +181,8 @@ class Recipe:
         """Plain data, as in the YAML file."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+
+_LARGEST_SEED = 2**63 - 1  # torch takes no more
 
 _NOT_NEGATIVE = (
     "lr",
@@ -188,13 +205,30 @@ def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ErfSegError(f"cannot read recipe {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ErfSegError(f"recipe {path} is no mapping of keys, such as 'model: dg4'")
     override(data, assignments)
     return build_dataclass(Recipe, data)
 
 
 def _check_source(source: Source, where: str) -> None:
-    if source.repeat <= 0 or source.drives < 1 or source.frames < 1:
+    if not 0 < source.repeat < math.inf or source.drives < 1 or source.frames < 1:
         raise ErfSegError(f"{where}: repeat must be above 0, drives and frames at least 1")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1 or name == TRAINING:
+            raise ErfSegError(f"the validation sets need names of their own, not '{name}' again")
+
+
+def _check_output(recipe: Recipe) -> None:
+    try:
+        _ = recipe.output_folder
+    except (KeyError, IndexError, ValueError) as error:
+        raise ErfSegError(
+            f"output is '{recipe.output}'; in it only {{model}} and {{seed}} are replaced"
+        ) from error
 
 
 def _check_grouping(recipe: Recipe) -> None:
@@ -222,7 +256,7 @@ def _check_stage(stage: Stage, where: str) -> None:
     if any(side % STRIDE or side < STRIDE for side in stage.augmentation.crop):
         raise ErfSegError(f"{where}: augmentation.crop must be made of multiples of {STRIDE}")
     low, high = stage.augmentation.scale
-    if not 0 < low <= high:
+    if not 0 < low <= high < math.inf:
         raise ErfSegError(f"{where}: augmentation.scale must be two rising positive numbers")
     if not 0 < stage.ohem_fraction <= 1:
         raise ErfSegError(f"{where}: ohem_fraction must be in (0, 1]")
@@ -233,7 +267,11 @@ def _check_stage(stage: Stage, where: str) -> None:
     if stage.task != "segment" and stage.distillation:
         raise ErfSegError(f"{where}: distillation is for the task 'segment'")
     for name in _NOT_NEGATIVE:
-        if getattr(stage, name) < 0:
-            raise ErfSegError(f"{where}: {name} must not be negative")
-    if stage.augmentation.shift < 0:
-        raise ErfSegError(f"{where}: augmentation.shift must not be negative")
+        if not 0 <= getattr(stage, name) < math.inf:
+            raise ErfSegError(f"{where}: {name} must not be negative, nor endless")
+    for name in ("shift", "brightness", "contrast", "saturation", "tint"):
+        if not 0 <= getattr(stage.augmentation, name) < math.inf:
+            raise ErfSegError(f"{where}: augmentation.{name} must not be negative")
+    teaching = stage.distillation
+    if teaching and not (0 < teaching.temperature < math.inf and 0 <= teaching.weight < math.inf):
+        raise ErfSegError(f"{where}: distillation needs temperature above 0, weight not negative")

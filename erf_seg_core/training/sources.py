@@ -20,6 +20,7 @@ from ..image_files import is_image
 from .recipe import Source
 
 _UNKNOWN = -1
+_WHOLE = "train"  # the split that a folder without splits is
 
 IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "drivable": ("road",),
@@ -35,9 +36,13 @@ IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled image; `load` returns uint8 BGR H×W×3 and raw uint8 label ids H×W."""
+    """One labelled image; `load` returns uint8 BGR H×W×3 and raw uint8 label ids H×W.
+
+    `place` is where people find it: the image's path.
+    """
 
     name: str
+    place: str
     load: Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
@@ -59,14 +64,14 @@ class LabelledSet:
         image, raw = frame.load()
         if image.shape[:2] != raw.shape:
             raise ErfSegError(
-                f"{frame.name}: the image is {image.shape[1]}×{image.shape[0]} but its label "
+                f"{frame.place}: the image is {image.shape[1]}×{image.shape[0]} but its label "
                 f"{raw.shape[-1]}×{raw.shape[0]}"
             )
         targets = self.lookup[raw]
         if targets.min() == _UNKNOWN:
             unknown = sorted(set(np.unique(raw[targets == _UNKNOWN]).tolist()))
             raise ErfSegError(
-                f"{frame.name}: label ids {unknown} have no meaning in a '{self.source.kind}' set"
+                f"{frame.place}: label ids {unknown} have no meaning in a '{self.source.kind}' set"
             )
         return image, targets.astype(np.uint8)
 
@@ -109,15 +114,35 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Label PNG as uint8 H×W; `ErfSegError` if it is not a single-channel 8-bit image."""
-    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    """Label PNG as uint8 H×W; `ErfSegError` if it is damaged or no 8-bit greyscale image.
+
+    The header is looked at first, because OpenCV makes 255 of the 1 in a 1-bit mask, and colours
+    of a palette's indices.
+    """
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise ErfSegError(f"cannot read label {path}: {error.strerror}") from error
+    if packed.startswith(_PNG) and len(packed) > _PNG_COLOR:
+        depth, color = packed[_PNG_DEPTH], packed[_PNG_COLOR]
+        if (depth, color) != (8, 0):
+            kind = _PNG_COLORS.get(color, "unknown")
+            raise ErfSegError(
+                f"label {path} is a {depth}-bit {kind} PNG; save the class ids as 8-bit greyscale"
+            )
+    label = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED) if packed else None
     if label is None or label.ndim != 2 or label.dtype != np.uint8:
-        raise ErfSegError(f"{path} is not a single-channel 8-bit label image")
+        raise ErfSegError(f"cannot read label {path}: it is damaged or no 8-bit greyscale PNG")
     return label
 
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH, _PNG_COLOR = 24, 25  # places of these bytes in every PNG
+_PNG_COLORS = {0: "greyscale", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
+
+
 def _file_frame(image: Path, label: Path) -> Frame:
-    return Frame(image.name, lambda: (read_image(image), read_label(label)))
+    return Frame(image.name, str(image), lambda: (read_image(image), read_label(label)))
 
 
 def _selected(source: Source, pairs: Mapping[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
@@ -130,8 +155,12 @@ def _selected(source: Source, pairs: Mapping[str, tuple[Path, Path]]) -> list[tu
 
 
 def _folder_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:
-    """`folder[/split]/images/NAME.jpg` with `folder[/split]/labels/NAME.png`."""
-    base = folder / split if (folder / split / "images").is_dir() else folder
+    """`folder[/split]/images/NAME.jpg` with `folder[/split]/labels/NAME.png`.
+
+    A folder without splits is all train: as a validation set it would score what was trained on.
+    """
+    whole = split == _WHOLE and not (folder / split).is_dir()
+    base = folder if whole else folder / split
     if not (base / "images").is_dir() or not (base / "labels").is_dir():
         raise ErfSegError(f"{folder} has no folders '{split}/images' and '{split}/labels'")
     images = {p.stem: p for p in (base / "images").iterdir() if is_image(p)}
@@ -174,7 +203,10 @@ def _synthetic_frames(source: Source) -> list[Frame]:
 
     per_drive = -(-source.frames // source.drives)
     places = [(source.seed + i // per_drive, i % per_drive) for i in range(source.frames)]
-    return [Frame(f"synthetic {s}/{i}", partial(load, s, i)) for s, i in places]
+    names = [f"synthetic {s}/{i}" for s, i in places]
+    return [
+        Frame(name, name, partial(load, *place)) for name, place in zip(names, places, strict=True)
+    ]
 
 
 def _lookup(known: Mapping[int, int]) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,22 +21,23 @@ from ..checkpoint import (
     read_info,
     save_checkpoint,
 )
-from ..class_sets import VOID_ID, load_class_set
-from ..errors import ErfSegError
+from ..class_sets import VOID_ID, ClassSet, load_class_set
+from ..errors import ErfSegError, make_folder, refuse_unwritable
 from ..grouping import GradualGrouping, apply_moves, densify
-from ..models import SegmentationNetwork, build_model, parse_model_name
+from ..models import SegmentationNetwork, build_model, get_spec, parse_model_name
 from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
 from .processes import Processes, joined_processes
-from .recipe import Recipe, Stage
+from .recipe import TRAINING, Recipe, Stage
 from .sources import LabelledSet, open_source
 from .stage import StageRun
-from .tasks import moves_between_shuffles
+from .tasks import ClassifiedImages, moves_between_shuffles
 from .validation import network_predictor, validate
 
 DATA_VARIABLE = "ERF_SEG_DATA"  # folder of the data sets where a recipe names no data_root
 STATE_FILE = "state.pt"
+_LAST_LAYER = "decoder.output_conv."
 MAY_CHANGE = ("output", "data_root", "threads", "workers", "save_minutes", "notes")
 """Recipe keys that a resumed run may have with other values: they do not change the weights."""
 
@@ -75,21 +78,28 @@ class Training:
         self.class_set = load_class_set(recipe.class_set)
         self.outputs = self.class_set.num_classes + recipe.void_output
         _check_device(recipe, device)
-        self._check_stages()
-        self.state = {} if restart else _load_state(self.folder, recipe)
         self.data_root = Path(recipe.data_root or os.environ.get(DATA_VARIABLE, "."))
+        self._check_stages()
+        refuse_unwritable(self.folder)
+        self.state = {} if restart else _load_state(self.folder, recipe)
         self.validation = {
             v.name: open_source(v.source, self.class_set, self.data_root) for v in recipe.validation
         }
         self._check_validation_sets()
-        self.images = self._read_images()
+        train = [open_source(s, self.class_set, self.data_root) for s in recipe.train]
+        self.data = _fingerprint(self.class_set, train)
+        self._check_same_data()
+        self.images = self._read_images(train)
+        self._check_classes()
         torch.manual_seed(recipe.seed)
         self.net = build_model(recipe.model, self.outputs, recipe.module_order, recipe.dropout)
         # Grouped from the first step unless a stage evolves the groups.
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
         if recipe.init:
-            _load_weights(self.net, recipe.init)
+            fresh = _load_weights(self.net, recipe.init)
+            if fresh:
+                self._tell(f"{recipe.init} has other outputs: the last layer starts afresh")
         self.net.to(device, memory_format=self.memory_format)
 
     @property
@@ -110,7 +120,7 @@ class Training:
     def run(self) -> Path:
         """Go through the stages that are left."""
         if self.processes.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             text = json.dumps(self.recipe.to_dict(), indent=1)
             (self.folder / "recipe.json").write_text(text, encoding="utf-8")
             if self.restart:  # or a run that is killed before its first save would go on from there
@@ -139,6 +149,8 @@ class Training:
                     f"stages.{index}: batch_size {stage.batch_size} does not divide by accumulate "
                     f"{stage.accumulate} × {self.processes.world} processes"
                 )
+            if stage.task == "classify":
+                ClassifiedImages(self.data_root / stage.images)
             if stage.distillation:
                 teacher = stage.distillation.teacher
                 info = read_info(find_checkpoint(teacher))
@@ -148,19 +160,44 @@ class Training:
     def _check_validation_sets(self) -> None:
         """Find a bad file now rather than after the first epochs."""
         for name, labelled in self.validation.items():
+            known = False
             for i in tqdm(range(len(labelled.frames)), f"checking {name}", disable=self.quiet):
                 _, truth = labelled.load(i)
                 if ((truth >= self.class_set.num_classes) & (truth != VOID_ID)).any():
                     raise ErfSegError(
                         f"validation set '{name}' has union labels; only classes count"
                     )
+                known = known or bool((truth != VOID_ID).any())
+            if not known:
+                raise ErfSegError(f"validation set '{name}' is all void: there is nothing to score")
 
-    def _read_images(self) -> TrainingImages:
+    def _check_classes(self) -> None:
+        """Say which classes nothing can be learned of; a wrong file may be the reason."""
+        pixels = self.images.pixels
+        if not pixels[:VOID_ID].any():
+            raise ErfSegError("the training images are all void: there is nothing to learn")
+        unions = pixels[self.class_set.num_classes : VOID_ID].any()
+        missing = [n for i, n in self.class_set.used().items() if not pixels[i]]
+        if missing and not unions:  # of a union's pixels some may be of any of its classes
+            self._tell(f"no pixel of the training images is {' or '.join(missing)}")
+
+    def _tell(self, what: str) -> None:
+        if not self.quiet:
+            tqdm.write(what, file=sys.stderr)
+
+    def _check_same_data(self) -> None:
+        """Other images or classes would go on to other weights than the run would have had."""
+        if self.state.get("data", self.data) != self.data:
+            raise ErfSegError(
+                f"{self.folder} holds a run with other training images or classes of the same "
+                "recipe; choose another --output, or --restart to overwrite it"
+            )
+
+    def _read_images(self, train: list[LabelledSet]) -> TrainingImages:
         recipe = self.recipe
-        labelled = [open_source(s, self.class_set, self.data_root) for s in recipe.train]
         tallest = max(1.0, *(s.augmentation.scale[1] for s in recipe.stages))
         return TrainingImages(
-            labelled, round(recipe.input_size[0] * tallest), recipe.cache, self.quiet
+            train, round(recipe.input_size[0] * tallest), recipe.cache, self.quiet
         )
 
     def _only_fold(self, stage: Stage) -> None:
@@ -175,11 +212,19 @@ class Training:
         partial = self.folder / f".{STATE_FILE}.partial"
         common = {
             "recipe": self.recipe.to_dict(),
+            "data": self.data,
             "stage": stage,
             "seconds": (self.clock.wall, self.clock.cpu),
         }
-        torch.save({**common, "rows": self.log.rows, **state}, partial)
-        partial.replace(self.folder / STATE_FILE)
+        try:
+            torch.save({**common, "rows": self.log.rows, **state}, partial)
+            partial.replace(self.folder / STATE_FILE)
+        except (OSError, RuntimeError) as error:  # torch's own for a full disk
+            partial.unlink(missing_ok=True)
+            raise ErfSegError(
+                f"the disk refused {self.folder / STATE_FILE} ({error}): make room, then give the "
+                "same command again"
+            ) from error
 
     def scores(self, net: nn.Module) -> dict[str, dict[str, Any]]:
         """Score a network, which may be the encoder with a head, on every validation set."""
@@ -193,7 +238,7 @@ class Training:
         self.net.eval()
         metrics = {
             **self.scores(self.net),
-            "training": {
+            TRAINING: {
                 "images": len(self.images),
                 "epochs": sum(s.epochs for s in self.recipe.stages),
                 "minutes": round(self.clock.wall / 60, 2),
@@ -233,9 +278,14 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ErfSegError(f"device '{name}' is not known to torch; try cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ErfSegError(f"device '{name}' cannot train here; it is cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ErfSegError(f"device '{name}' is not there: torch finds {torch.cuda.device_count()}")
+    return device
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:
@@ -245,13 +295,26 @@ def _check_device(recipe: Recipe, device: torch.device) -> None:
         raise ErfSegError("channels_last with bfloat16 gives wrong gradients on the CPU: drop one")
 
 
+def _fingerprint(class_set: ClassSet, train: list[LabelledSet]) -> str:
+    """Changes with the classes and with the names of the training images, in their order."""
+    names = [[frame.name for frame in labelled.frames] for labelled in train]
+    return hashlib.sha256(json.dumps([class_set.to_dict(), names]).encode()).hexdigest()
+
+
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Saved state of this recipe's run, empty if there is none."""
     path = folder / STATE_FILE
     if not path.exists():
         return {}
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [k for k, v in recipe.to_dict().items() if state["recipe"].get(k) != v]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        before = state["recipe"]
+    except Exception as error:  # torch raises whatever a damaged archive leads it to
+        raise ErfSegError(
+            f"{path} is damaged, or no training's state ({type(error).__name__}); --restart begins "
+            "anew"
+        ) from error
+    changed = [k for k, v in recipe.to_dict().items() if before.get(k) != v]
     changed = [k for k in changed if k not in MAY_CHANGE]
     if changed:
         raise ErfSegError(
@@ -261,18 +324,23 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return state
 
 
-def _load_weights(net: SegmentationNetwork, path: str) -> None:
+def _load_weights(net: SegmentationNetwork, path: str) -> bool:
     """Start from a checkpoint whose tensors have this network's names and shapes.
 
+    The last layer may be of other classes: then it stays as it is, and the answer is True.
     A dense checkpoint may start a model that shuffles: its channels are put where the shuffle will
     bring them back from, so that the network computes what the checkpoint's did.
     """
     info, tensors = load_checkpoint(find_checkpoint(path))
     own = net.state_dict()
     misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
-    if misfits:
+    fresh = bool(misfits) and all(k.startswith(_LAST_LAYER) and k in own for k in misfits)
+    if fresh:
+        tensors = {k: v for k, v in tensors.items() if k not in misfits}
+    elif misfits:
         raise ErfSegError(
             f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
+            + _why_grouped(info.model)
         )
     if info.module_order != net.module_order:
         raise ErfSegError(
@@ -282,6 +350,16 @@ def _load_weights(net: SegmentationNetwork, path: str) -> None:
         origin = build_model(info.model, info.num_outputs, info.module_order)
     apply_moves(tensors, moves_between_shuffles(origin, net))
     net.load_state_dict(tensors, strict=False)
+    return fresh
+
+
+def _why_grouped(model: str) -> str:
+    if get_spec(model).groups == 1:
+        return ""
+    return (
+        "; it is grouped already, while gradual grouping begins with a dense network: start from a "
+        "dense model's checkpoint, or remove 'grouping' from the recipe"
+    )
 
 
 def _spread(labelled: LabelledSet, count: int) -> list[int]:
