@@ -343,10 +343,11 @@ class Watcher:
 class Killer(Watcher):
     """Kills the node once some frames are sent."""
 
-    sent = 0
+    sent, killed = 0, False
 
     def progress(self, done, note=""):
-        if not self.sent and done >= 5:
+        if not self.killed and done >= 5:
+            self.killed = True
             for child in psutil.Process().children():
                 if "erf_seg_ros.segmentation_node" in child.cmdline():
                     child.kill()
