@@ -25,7 +25,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool, purpo
         "void; folder: the same with the model's class ids and 255 as void; auto: by what is there",
     )
     parser.add_argument(
-        "--split", help="sub-folder to score (default: val, or the folder itself if it has images)"
+        "--split",
+        help="sub-folder to score (default: val; without it the folder itself, if it has images)",
     )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="PREFIX", help="score images of these names only"
@@ -36,7 +37,8 @@ def data_source(args: argparse.Namespace, class_set: str) -> Source:
     """Return what those arguments name, for a network whose classes are `class_set`."""
     from erf_seg_core.training.recipe import Source
 
-    whole = (Path(args.data) / "images").is_dir()
+    folder = Path(args.data)
+    whole = (folder / "images").is_dir() and not (folder / "val").is_dir()
     split = args.split or ("train" if whole else "val")
     return Source(_layout(args, class_set), args.data, split, only=tuple(args.only))
 

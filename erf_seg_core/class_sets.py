@@ -76,12 +76,9 @@ class ClassSet:
                 f"{source} is not a class set: {problem}; it needs 'name' and 'classes', "
                 "a list of {name: …, color: [r, g, b]}"
             )
-        places = list(enumerate(data["classes"]))
-        names = tuple(_checked_name(place, entry, source) for place, entry in places)
-        try:
-            colors = tuple(checked_color(entry["color"]) for _, entry in places)
-        except ErfSegError as error:
-            raise ErfSegError(f"{source}: {error}") from error
+        classes = [_checked_class(n, c, source) for n, c in enumerate(data["classes"])]
+        names = tuple(name for name, _ in classes)
+        colors = tuple(color for _, color in classes)
         return cls(str(data["name"]), names, colors)
 
     @classmethod
@@ -116,8 +113,8 @@ def _layout_problem(data: Any) -> str:
     return "" if isinstance(data["classes"], list) else "its 'classes' are no list"
 
 
-def _checked_name(place: int, entry: Any, source: str) -> str:
-    """Name of a class whose keys are what they should be; an `id` may repeat its place."""
+def _checked_class(place: int, entry: Any, source: str) -> tuple[str, Color]:
+    """Name and colour of a class, checked; its `id` may be given and is its place."""
     where = f"{source}: class {place}"
     keys = set(entry) if isinstance(entry, dict) else set()
     if not {"name", "color"} <= keys <= {"id", "name", "color"}:
@@ -129,7 +126,10 @@ def _checked_name(place: int, entry: Any, source: str) -> str:
             f"{where}, '{entry['name']}', says id {entry['id']}; ids are the places in the list, "
             "so put the classes in the order of their ids"
         )
-    return entry["name"]
+    try:
+        return entry["name"], checked_color(entry["color"])
+    except ErfSegError as error:
+        raise ErfSegError(f"{where}, '{entry['name']}': {error}") from error
 
 
 def checked_color(color: Any) -> Color:

@@ -1,5 +1,6 @@
 """Scores: their definition, the paper's protocol, and agreement with the official evaluator."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from erf_seg_cli.labelled_data import add_data_arguments, data_source
 from erf_seg_cli.main import main
 from erf_seg_core.checkpoint import CheckpointInfo, save_checkpoint
 from erf_seg_core.class_sets import VOID_ID, load_class_set
@@ -186,3 +188,17 @@ def test_released_weights_score_as_officially(data_dir, tmp_path, capsys):
     mean, _ = official_scores(sorted(out.glob("*.png")), cityscapes_truths(data_dir))
     assert report["miou"] == pytest.approx(mean, abs=1e-4)
     assert report["accuracy"] > 0.93
+
+
+def test_val_is_scored_where_there_is_one_and_else_the_folder_itself(tmp_path):
+    def split(*more):
+        parser = argparse.ArgumentParser()
+        add_data_arguments(parser, required=True, purpose="to score on")
+        return data_source(parser.parse_args(["--data", str(tmp_path), *more]), "camvid11").split
+
+    assert split() == "val"
+    (tmp_path / "images").mkdir()
+    assert split() == "train"  # which is what a folder without splits is
+    (tmp_path / "val").mkdir()
+    assert split() == "val"
+    assert split("--split", "night") == "night"

@@ -332,6 +332,8 @@ def test_distillation_and_starting_weights(data):
     assert largest_difference({k: start[k] for k in weights}, {k: new[k] for k in weights}) < 1e-5
     with pytest.raises(ErfSegError, match="does not fit this recipe's model"):
         run(data, init=str(teacher), output=str(data / "misfit"))
+    with pytest.raises(ErfSegError, match=r"does not fit this recipe's model$"):  # not of groups
+        run(data, model="dg8_star_light", init=str(student), output=str(data / "misfit"))
     with pytest.raises(ErfSegError, match="it is grouped already"):
         run(data, init=str(student), output=str(data / "misfit"), stage={"grouping": {}})
 

@@ -39,9 +39,9 @@ class BagWriter:
     Leaving it closes the bag in any case: after an exception it holds what was written before,
     except that a failed write may cost the last few megabytes; a bag that would hold nothing
     because of an exception is removed. Topics appear with their first message and offer a
-    reliable, volatile QoS profile. Raises `ErfSegError` for an
-    existing path, an unknown storage or type, and for arrays that their encoding cannot hold;
-    `OSError` or `sqlite3.Error` where the disk refuses.
+    reliable, volatile QoS profile. Raises `ErfSegError` for an existing path, an unknown storage or
+    type, and for arrays that their encoding cannot hold; `OSError` or `sqlite3.Error` where the
+    disk refuses.
     """
 
     def __init__(self, path: str | Path, storage: str = "sqlite3", compress: bool = False) -> None:

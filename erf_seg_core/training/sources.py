@@ -22,6 +22,10 @@ from .recipe import Source
 _UNKNOWN = -1
 _WHOLE = "train"  # the split that a folder without splits is
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH, _PNG_COLOR = 24, 25  # places of these bytes in every PNG
+_PNG_COLORS = {0: "greyscale", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
+
 IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "drivable": ("road",),
     "non-drivable": ("pavement",),
@@ -134,11 +138,6 @@ def read_label(path: Path) -> np.ndarray:
     if label is None or label.ndim != 2 or label.dtype != np.uint8:
         raise ErfSegError(f"cannot read label {path}: it is damaged or no 8-bit greyscale PNG")
     return label
-
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH, _PNG_COLOR = 24, 25  # places of these bytes in every PNG
-_PNG_COLORS = {0: "greyscale", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 
 
 def _file_frame(image: Path, label: Path) -> Frame:

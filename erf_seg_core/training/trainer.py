@@ -38,6 +38,10 @@ from .validation import network_predictor, validate
 DATA_VARIABLE = "ERF_SEG_DATA"  # folder of the data sets where a recipe names no data_root
 STATE_FILE = "state.pt"
 _LAST_LAYER = "decoder.output_conv."
+_GROUPED_ALREADY = (
+    "; it is grouped already, while gradual grouping begins with a dense network: start from a "
+    "dense model's checkpoint, or remove 'grouping' from the recipe"
+)
 MAY_CHANGE = ("output", "data_root", "threads", "workers", "save_minutes", "notes")
 """Recipe keys that a resumed run may have with other values: they do not change the weights."""
 
@@ -97,7 +101,7 @@ class Training:
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
         if recipe.init:
-            fresh = _load_weights(self.net, recipe.init)
+            fresh = _load_weights(self.net, recipe.init, gradual)
             if fresh:
                 self._tell(f"{recipe.init} has other outputs: the last layer starts afresh")
         self.net.to(device, memory_format=self.memory_format)
@@ -324,12 +328,13 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return state
 
 
-def _load_weights(net: SegmentationNetwork, path: str) -> bool:
+def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> bool:
     """Start from a checkpoint whose tensors have this network's names and shapes.
 
     The last layer may be of other classes: then it stays as it is, and the answer is True.
-    A dense checkpoint may start a model that shuffles: its channels are put where the shuffle will
-    bring them back from, so that the network computes what the checkpoint's did.
+    `gradual`: the network's groups are still to evolve, so it is dense as yet. A dense checkpoint
+    may start a model that shuffles: its channels are put where the shuffle will bring them back
+    from, so that the network computes what the checkpoint's did.
     """
     info, tensors = load_checkpoint(find_checkpoint(path))
     own = net.state_dict()
@@ -340,7 +345,7 @@ def _load_weights(net: SegmentationNetwork, path: str) -> bool:
     elif misfits:
         raise ErfSegError(
             f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
-            + _why_grouped(info.model)
+            + (_GROUPED_ALREADY if gradual and get_spec(info.model).groups > 1 else "")
         )
     if info.module_order != net.module_order:
         raise ErfSegError(
@@ -351,15 +356,6 @@ def _load_weights(net: SegmentationNetwork, path: str) -> bool:
     apply_moves(tensors, moves_between_shuffles(origin, net))
     net.load_state_dict(tensors, strict=False)
     return fresh
-
-
-def _why_grouped(model: str) -> str:
-    if get_spec(model).groups == 1:
-        return ""
-    return (
-        "; it is grouped already, while gradual grouping begins with a dense network: start from a "
-        "dense model's checkpoint, or remove 'grouping' from the recipe"
-    )
 
 
 def _spread(labelled: LabelledSet, count: int) -> list[int]:

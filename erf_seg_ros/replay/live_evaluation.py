@@ -9,7 +9,7 @@ from pathlib import Path
 from erf_seg_core.bags import BagReader
 from erf_seg_core.bags.find import bag_names
 from erf_seg_core.bags.topics import choose_image_topic
-from erf_seg_core.checkpoint import find_checkpoint, load_checkpoint
+from erf_seg_core.checkpoint import find_checkpoint, load_checkpoint, read_info
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.replay_evaluation.bag_evaluation import evaluate_bag
 from erf_seg_core.replay_evaluation.bag_result import BagResult
@@ -125,7 +125,7 @@ def _run(
     live = LiveOptions(bag, topic, output, model, rate, frames=options.limit, parameters=parameters)
     recording = run_live(live, listener)
     listener.stage("scoring", len(recording.frames))
-    info, _ = load_checkpoint(find_checkpoint(model))
+    info = read_info(find_checkpoint(model))
     # Only what was played is read: an interrupted run is shorter than its bag.
     options = replace(options, limit=max(1, len(recording.frames)))
     task = BagTask(bag, name, options, {})
