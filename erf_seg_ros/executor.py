@@ -37,6 +37,8 @@ class AsideExecutor(Executor):
             handler, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (TimeoutException, ShutdownException, ExternalShutdownException):
             return
+        except InvalidHandle:  # what the other thread takes away may be half in rclpy's wait set
+            return
         if entity is not None and entity.callback_group is self._aside:
             # One that comes back before it began is not run twice.
             self._thread.submit(_execute, handler)

@@ -133,10 +133,13 @@ class NodeProcess:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        if self.process.poll() is None:
+    def __exit__(self, failure, *_):
+        ended = self.process.poll()
+        if ended is None:
             self.process.kill()
         self.process.wait(PATIENCE_S)
+        if failure:  # pytest shows what a failing test printed
+            print(f"the node's log (exit status when the test failed: {ended}):\n{self.log}")
 
 
 class Client:

@@ -9,6 +9,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.waitable import NumberOfEntities, Waitable
+from std_msgs.msg import Header
 
 from erf_seg_ros.executor import AsideExecutor
 from erf_seg_ros.lifecycle import SteadyLifecycleNode, transition
@@ -38,6 +40,49 @@ def test_a_callback_that_raises_is_logged_and_the_others_go_on(context, capfd, a
     told = capfd.readouterr().err
     assert "a callback failed" in told
     assert "RuntimeError: over a stone" in told
+
+
+class Hand(Waitable):
+    """Destroys a subscription just when the executor has begun to wait for it."""
+
+    def __init__(self, node):
+        super().__init__(MutuallyExclusiveCallbackGroup())
+        self._node = node
+        node.add_waitable(self)  # the executor begins with what was there first
+        self.subscription = node.create_subscription(Header, "headers", print, 1)
+
+    def __enter__(self):
+        if self.subscription is not None:
+            self._node.destroy_subscription(self.subscription)
+        self.subscription = None
+
+    def __exit__(self, *_):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        pass
+
+    def is_ready(self, wait_set):
+        return False
+
+
+def test_a_subscription_that_goes_meanwhile_does_not_end_the_executor(context):
+    node = rclpy.create_node("handing", context=context)
+    executor = AsideExecutor(MutuallyExclusiveCallbackGroup(), context)
+    hand = Hand(node)
+    calls = []
+    node.create_timer(0.01, lambda: calls.append("called"))
+    executor.add_node(node)
+    deadline = time.monotonic() + PATIENCE_S
+    while not calls and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.1)
+    executor.shutdown()
+    node.destroy_node()
+    assert hand.subscription is None
+    assert calls
 
 
 class Stumbling(SteadyLifecycleNode):
