@@ -36,6 +36,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
 """Deadline of every wait: far beyond what a loaded machine needs, so that only faults reach it."""
 
+ASK_AGAIN_S = 3.0
+
+SERVICES = {
+    "change_state": ChangeState,
+    "set_parameters": SetParameters,
+    "set_parameters_atomically": SetParametersAtomically,
+    "describe_parameters": DescribeParameters,
+    "get_parameters": GetParameters,
+    "get_state": GetState,
+}
+"""What changes something stands first: whoever answers the last knows all of these clients."""
+
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -152,7 +164,11 @@ class Client:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._name = name
-        self._clients = {}
+        self._services = {
+            service: self.node.create_client(kind, f"{name}/{service}")
+            for service, kind in SERVICES.items()
+        }
+        self._greeted = False
         self._stamp = 1_000_000_000
         self.received = {}
         self.diagnostics = []
@@ -208,19 +224,41 @@ class Client:
 
         self.wait_until(answered, f"a first answer on {', '.join(topics)}")
 
-    def call(self, kind, service, request):
-        """Call a service of the node."""
-        name = f"{self._name}/{service}"
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(kind, name)
-        client = self._clients[name]
+    def ask(self, service, request):
+        """Response to a request that changes nothing.
+
+        A service may not have discovered its client yet; its answer is then lost.
+        """
+        client = self._services[service]
         self.wait_until(client.service_is_ready, f"service {service}")
-        future = client.call_async(request)
+        asked = []
+
+        def answered():
+            if time.monotonic() - started >= len(asked) * ASK_AGAIN_S:
+                asked.append(client.call_async(request))
+            return [future for future in asked if future.done()]
+
+        started = time.monotonic()
+        future = self.wait_until(answered, f"the response of {service}")[0]
+        self._greeted = True
+        return future.result()
+
+    def begin(self, service, request):
+        """Future of the response to a request that must not be sent twice."""
+        if not self._greeted:
+            self.ask("get_parameters", GetParameters.Request())
+        client = self._services[service]
+        self.wait_until(client.service_is_ready, f"service {service}")
+        return client.call_async(request)
+
+    def call(self, service, request):
+        """Response to a request that must not be sent twice."""
+        future = self.begin(service, request)
         self.wait_until(future.done, f"the response of {service}")
         return future.result()
 
     def state(self):
-        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+        return self.ask("get_state", GetState.Request()).current_state.label
 
     def wait_for_state(self, label):
         self.wait_until(lambda: self.state() == label, f"state {label}")
@@ -234,35 +272,33 @@ class Client:
     def change_state(self, name):
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[name]
-        return self.call(ChangeState, "change_state", request).success
+        return self.call("change_state", request).success
 
     def set_together(self, **values):
         """All of these parameters or none; returns (successful, reason)."""
         parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
         request = SetParametersAtomically.Request(parameters=parameters)
-        result = self.call(SetParametersAtomically, "set_parameters_atomically", request).result
+        result = self.call("set_parameters_atomically", request).result
         return result.successful, result.reason
 
     def set_parameter(self, name, value):
         """Returns (successful, reason)."""
         parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
-        result = self.call(SetParameters, "set_parameters", request).results[0]
+        result = self.call("set_parameters", request).results[0]
         return result.successful, result.reason
 
     def delete_parameter(self, name):
         request = SetParameters.Request(parameters=[ParameterMessage(name=name)])
-        return self.call(SetParameters, "set_parameters", request).results[0].successful
+        return self.call("set_parameters", request).results[0].successful
 
     def get_parameter(self, name):
         request = GetParameters.Request(names=[name])
-        return parameter_value_to_python(
-            self.call(GetParameters, "get_parameters", request).values[0]
-        )
+        return parameter_value_to_python(self.ask("get_parameters", request).values[0])
 
     def describe_parameter(self, name):
         request = DescribeParameters.Request(names=[name])
-        return self.call(DescribeParameters, "describe_parameters", request).descriptors[0]
+        return self.ask("describe_parameters", request).descriptors[0]
 
     def wait_for_status(self, task, condition, what):
         """Wait for a fresh status of /diagnostics that fulfils `condition(status, values)`."""

@@ -397,10 +397,10 @@ def test_slow_network_labels_the_newest_frames_only(camera):
     last = timings[-1]
     assert last.received == last.labelled + last.dropped + last.malformed
     assert last.dropped > count / 2
-    # a frame waits for the one before it, never for a queue
+    # a frame waits for the one before it, never for a queue, neither ours nor the middleware's
     network_ms = max(t.stages_ms["network"] for t in timings)
     assert max(t.waiting_ms for t in timings) < 2 * network_ms
-    assert statistics.median(t.age_on_arrival_ms for t in timings) < 1000 / 30
+    assert statistics.median(t.age_on_arrival_ms for t in timings) < network_ms
     client.wait_for_status(
         "camera", lambda status, _: "slower than the camera" in status.message, "slowness"
     )

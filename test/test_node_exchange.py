@@ -259,11 +259,7 @@ def test_signal_ends_the_node_within_a_second_while_it_loads(start_node, number)
         client.wait_for_state("active")
         # so large an input takes seconds to warm up
         slow = Parameter("input_size", value=[2048, 4096]).to_parameter_msg()
-        service = client.node.create_client(
-            SetParameters, f"ending{number}/segmentation/set_parameters"
-        )
-        client.wait_until(service.service_is_ready, "the service")
-        answer = service.call_async(SetParameters.Request(parameters=[slow]))
+        answer = client.begin("set_parameters", SetParameters.Request(parameters=[slow]))
         client.spin_for(0.5)
         assert not answer.done()
         status, seconds = node.end(number)
