@@ -21,6 +21,7 @@ from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint, save
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.grouping import FadingGroups
 from erf_seg_core.models import build_model
+from erf_seg_core.output_lock import output_lock
 from erf_seg_core.training import load_recipe, train
 from erf_seg_core.training import stage as stage_module
 from erf_seg_core.training.ema import WeightAverage
@@ -376,6 +377,14 @@ def test_a_damaged_state_says_what_to_do(data, content):
     with pytest.raises(ErfSegError, match=r"state.pt is damaged, .*--restart begins anew"):
         run(data)
     run(data, restart=True)
+
+
+def test_two_runs_do_not_write_to_one_folder(data):
+    run(data)
+    before = (data / "run" / "state.pt").read_bytes()
+    with output_lock(data / "run"), pytest.raises(ErfSegError, match="another run is writing to"):
+        run(data, restart=True)
+    assert (data / "run" / "state.pt").read_bytes() == before
 
 
 def test_an_output_that_is_no_folder_is_found_first(data):

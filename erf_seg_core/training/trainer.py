@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from ..checkpoint import (
     save_checkpoint,
 )
 from ..class_sets import VOID_ID, ClassSet, load_class_set
-from ..errors import ErfSegError, make_folder, refuse_unwritable
+from ..errors import ErfSegError, refuse_unwritable
 from ..grouping import GradualGrouping, apply_moves, densify
 from ..models import SegmentationNetwork, build_model, get_spec, parse_model_name
+from ..output_lock import output_lock
 from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
@@ -122,9 +123,12 @@ class Training:
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def run(self) -> Path:
-        """Go through the stages that are left."""
+        """Go through the stages that are left; no other run may write to the folder meanwhile."""
+        with output_lock(self.folder) if self.processes.first else nullcontext():
+            return self._run()
+
+    def _run(self) -> Path:
         if self.processes.first:
-            make_folder(self.folder)
             text = json.dumps(self.recipe.to_dict(), indent=1)
             (self.folder / "recipe.json").write_text(text, encoding="utf-8")
             if self.restart:  # or a run that is killed before its first save would go on from there
