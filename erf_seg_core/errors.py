@@ -37,6 +37,15 @@ def refuse_unwritable(path: Path) -> None:
         raise ErfSegError(f"cannot make the folder {path}: {nearest} may not be written")
 
 
+def refuse_undecodable(path: Path) -> None:
+    """Find out before long work whether results, which are UTF-8, can tell a path."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise ErfSegError(f"the name {shown} is not UTF-8: rename it") from None
+
+
 def in_words(error: BaseException) -> str:
     """Message of an error; after its type where nobody foresaw it."""
     foreseen = isinstance(error, (ErfSegError, EngineError))

@@ -1,5 +1,9 @@
 """Which topic is the camera's, and which bags a path names."""
 
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -103,6 +107,44 @@ def test_what_is_not_there_is_named(tmp_path, name):
 def test_folder_without_bags(tmp_path):
     with pytest.raises(ErfSegError, match="holds no bags"):
         find_bags([tmp_path])
+
+
+def test_links_that_lead_back_up_do_not_lead_round_in_circles(drives):
+    for name in ("up", "up_again"):
+        (drives / "night" / name).symlink_to(drives)
+    assert [p.name for p in find_bags([drives])] == ["a", "b", "single.mcap", "a"]
+
+
+def test_a_folder_that_may_not_be_entered_is_left_out_and_named(drives, monkeypatch):
+    (drives / "night").chmod(0)
+    monkeypatch.chdir(drives)  # what is above belongs to us alone
+    drives.chmod(0o755)
+    skipped = []
+    with ordinary_user():
+        found = find_bags(["."], on_skipped=skipped.append)
+        with pytest.raises(ErfSegError, match="cannot look for the bag night/a: Permission"):
+            find_bags(["night/a"])
+    (drives / "night").chmod(0o755)
+    assert found == [Path("a"), Path("b")]
+    assert skipped == ["cannot look into night, it is left out: Permission denied"]
+
+
+@contextmanager
+def ordinary_user():
+    """Permissions are nothing to root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_an_empty_name_is_not_the_current_folder(drives, monkeypatch):
+    monkeypatch.chdir(drives)
+    with pytest.raises(ErfSegError, match="empty name"):
+        find_bags([""])
 
 
 def test_names_are_as_long_as_they_must(drives):
