@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from dataclasses import replace
 
 import cv2
@@ -268,3 +269,18 @@ def test_video_that_cannot_be_written_is_an_error(tmp_path):
     video = OverlayVideo(tmp_path / "missing" / "overlay.webm", CLASSES, 10.0)
     with pytest.raises(ErfSegError, match="missing"):
         video.add(frame)
+
+
+def test_video_that_a_full_disk_cuts_is_an_error(tmp_path):
+    """A limit on the size of files stands in for the disk: the system refuses in the same way."""
+    rng = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    video = OverlayVideo(tmp_path / "overlay.webm", CLASSES, 10.0)
+    for index in range(20):
+        video.add(MatchedFrame(index, rng.integers(0, 256, (90, 120, 3), np.uint8), None, None))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        with pytest.raises(ErfSegError, match=r"overlay\.webm could not be written whole"):
+            video.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -43,6 +43,7 @@ class OverlayVideo:
         self._legend: np.ndarray | None = None
         self._last: MatchedFrame | None = None
         self._size = (0, 0)
+        self._count = 0
 
     def add(self, frame: MatchedFrame) -> None:
         """Append one frame."""
@@ -61,12 +62,19 @@ class OverlayVideo:
             age_ms = (frame.stamp_ns - self._last.stamp_ns) / 1e6
             _mark(picture, f"label of {age_ms:.0f} ms before")
         self._writer.write(np.vstack([picture, self._legend]))
+        self._count += 1
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        """Finish the file; `ErfSegError` if not all of it reached the disk."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        # OpenCV keeps a full disk to itself, but a file that was cut does not know its length.
+        if _frames_in(self._path) < self._count:
+            raise ErfSegError(
+                f"the video {self._path} could not be written whole: make room for it"
+            )
 
     def __enter__(self) -> OverlayVideo:
         """Return self."""
@@ -79,7 +87,8 @@ class OverlayVideo:
         trace: TracebackType | None,
     ) -> None:
         """Finish the file, also after an error: what was written stays viewable."""
-        self.close()
+        with nullcontext() if kind is None else suppress(ErfSegError):
+            self.close()
 
     def _open(self, image: np.ndarray) -> None:
         height, width = image.shape[:2]
@@ -96,8 +105,18 @@ def _open_writer(path: Path, rate_hz: float, size: tuple[int, int]) -> cv2.Video
     with _native_stderr_closed():
         writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, rate_hz, size)
     if not writer.isOpened():
-        raise ErfSegError(f"cannot write the video {path}: no such folder, or OpenCV has no FFmpeg")
+        raise ErfSegError(
+            f"cannot write the video {path}: the disk refuses it, or OpenCV has no FFmpeg"
+        )
     return writer
+
+
+def _frames_in(path: Path) -> float:
+    with _native_stderr_closed():
+        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        frames = video.get(cv2.CAP_PROP_FRAME_COUNT)
+        video.release()
+    return frames
 
 
 @contextmanager
