@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from erf_seg_cli import commands
+from erf_seg_cli.signals import ended_as_by_ctrl_c
 from erf_seg_core.errors import EngineError, ErfSegError
 
 PROG = "erf_seg"
@@ -31,13 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None takes them from `sys.argv`.
 
     Returns:
-        The command's own status; 2 for a mistake of the user's or an engine that broke (message on
-        stderr), 130 after Ctrl-C, 141 when whoever read our output has gone.
+        The command's own status; 2 for a mistake of the user's, a file that the system refuses or
+        an engine that broke (message on stderr), 130 after Ctrl-C, SIGTERM or SIGHUP, 141 when
+        whoever read our output has gone.
 
     Raises:
         SystemExit: by argparse, for `--help`, `--version` (0) and wrong arguments (2).
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
+    with ended_as_by_ctrl_c():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     try:
         parser = build_parser(_modules_needed(arguments))
         args = parser.parse_args(arguments)
@@ -58,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # some other pipe of ours broke: that is a fault worth a traceback
         _silence_output()
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno is None:
+            raise  # a library's own, which no path explains
+        return _fail(f"error: {_refusal(error)}", EXIT_USER_ERROR)
 
 
 def command_names() -> list[str]:
@@ -116,6 +127,25 @@ def _output_reader_is_gone() -> bool:
     for descriptor in (1, 2):
         poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused and why."""
+    try:
+        sys.stdout.flush()
+    except OSError as refused:
+        _silence_output()
+        return f"cannot write the output: {refused.strerror}"
+    if error.filename is None:
+        return f"the system refused: {error.strerror}"
+    return f"{error.filename}: {error.strerror}"
+
+
+def _replace_closed_streams() -> None:
+    """Open what `>&-` closed: its number would go to the next file, and `print` would fill that."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _silence_output() -> None:

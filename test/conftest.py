@@ -11,6 +11,8 @@ from erf_seg_ros.replay.domain import this_machine_only
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script put into the background: our children would inherit the deafness.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # as under nohup: deaf, but our children are not
 
 
 @pytest.fixture(scope="session")

@@ -285,7 +285,8 @@ def test_command_wants_one_source(tmp_path, arguments):
     assert stopped.value.code == 2
 
 
-def test_interrupt_leaves_a_valid_bag(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_a_valid_bag(tmp_path, number):
     arguments = ["bag", "make", "--synthetic", "--frames", "100000", "--size", "48", "64"]
     command = [sys.executable, "-m", "erf_seg_cli.main", *arguments, "-o", "b", "--json"]
     with subprocess.Popen(
@@ -300,7 +301,7 @@ def test_interrupt_leaves_a_valid_bag(tmp_path):
         while not re.search(r" [1-9]\d*/100000", seen):  # the progress bar, past the first frame
             seen += process.stderr.read(1)
             assert process.poll() is None, seen
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     made = json.loads(out)

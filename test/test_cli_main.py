@@ -180,7 +180,13 @@ def test_fault_of_ours_keeps_its_traceback(add_command, body):
         main.main(["fail"])
 
 
-def start_with_command(tmp_path, source):
+def test_what_the_system_refuses_becomes_one_line(capsys, tmp_path):
+    too_long = tmp_path / ("x" * 300)
+    assert main.main(["segment", str(too_long), "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"erf_seg: error: {too_long}: File name too long\n"
+
+
+def start_with_command(tmp_path, source, **options):
     """`erf_seg fail` in a process of its own, which finds its command in `tmp_path`."""
     (tmp_path / "fail.py").write_text(source)
     program = (
@@ -190,10 +196,28 @@ def start_with_command(tmp_path, source):
     return subprocess.Popen(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
+
+
+def test_output_on_a_full_disk_is_explained(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        process = start_with_command(tmp_path, failing("print('line'); return 0"), stdout=full)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error.startswith("erf_seg: error: ") and error.endswith("No space left on device\n")
+    assert error.count("\n") == 1
+
+
+def test_a_closed_output_gets_nothing_and_neither_does_the_next_file(tmp_path):
+    body = f"f = open({str(tmp_path / 'file')!r}, 'w'); print('line', flush=True); return 0"
+    process = start_with_command(
+        tmp_path, failing(body), stdout=None, preexec_fn=lambda: os.close(1)
+    )
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_reader_that_has_gone_is_no_error(tmp_path):
@@ -206,11 +230,41 @@ def test_reader_that_has_gone_is_no_error(tmp_path):
     assert process.stderr.read() == ""
 
 
-def test_ctrl_c_ends_with_one_line_and_130(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_with_one_line_and_130(tmp_path, number):
     process = start_with_command(
         tmp_path, failing("import time; print('started', flush=True); time.sleep(60)")
     )
     assert process.stdout.readline() == "started\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(timeout=60) == 130
     assert process.stderr.read() == "erf_seg: interrupted\n"
+
+
+def test_a_second_signal_does_not_break_into_the_saving(tmp_path):
+    """As from a closing terminal: the shell and the kernel each send one."""
+    body = """try:
+        print('started', flush=True); input()
+    finally:
+        print('saving', flush=True); input(); print('saved')"""
+    process = start_with_command(tmp_path, failing(body), stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout.readline() == "saving\n"
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate("\n", timeout=60)
+    assert (process.returncode, out) == (130, "saved\n")
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    body = "print('started', flush=True); input(); return 0"
+    process = start_with_command(
+        tmp_path,
+        failing(body),
+        stdin=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGHUP)
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0

@@ -277,7 +277,8 @@ def test_a_full_disk_is_explained(checkpoint, tmp_path, medium):
     assert ("cannot write" if medium == "image" else "could not be written whole") in stderr
 
 
-def test_ctrl_c_leaves_a_video_that_plays(checkpoint, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_a_video_that_plays(checkpoint, tmp_path, number):
     video = write_video(tmp_path / "long.avi", 4000, size=(48, 64))
     process = start(checkpoint, tmp_path / "out", video, "--video-labels")
     labels = tmp_path / "out" / "labels" / "long"
@@ -286,7 +287,7 @@ def test_ctrl_c_leaves_a_video_that_plays(checkpoint, tmp_path):
             break
     else:
         pytest.fail("the command ended by itself")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
