@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from .class_sets import ClassSet
-from .errors import ErfSegError
+from .errors import ErfSegError, is_file
 from .models import (
     MODULE_ORDERS,
     STRIDE,
@@ -193,11 +193,11 @@ def shipped_checkpoints() -> dict[str, Path]:
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """File of a checkpoint given by path, or by the name of a model whose weights are shipped.
 
-    Raises `ErfSegError` for a path that does not exist, an unknown name, or a known model
-    without shipped weights.
+    Raises `ErfSegError` for a path that does not exist or may not be looked at, an unknown name,
+    or a known model without shipped weights.
     """
     text = str(name_or_path)
-    if Path(text).is_file():
+    if is_file(Path(text)):
         return Path(text)
     if os.sep in text or text.endswith((SUFFIX, ".pth", ".pt", ".tar")):
         raise ErfSegError(f"there is no checkpoint file {text}")
@@ -247,7 +247,7 @@ def _shortened(names: list[str], most: int = 6) -> str:
 
 
 def _refuse_unreadable(path: Path) -> None:
-    if not path.is_file():
+    if not is_file(path):
         raise ErfSegError(f"there is no checkpoint file {path}")
     try:
         with path.open("rb") as file:

@@ -66,7 +66,7 @@ def load_class_map(path: str | Path, class_set: ClassSet) -> ClassMap:
     """
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ErfSegError(f"cannot read class map {path}: {error}") from error
     try:
         name, entries = _parsed(data)

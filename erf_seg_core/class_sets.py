@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .errors import ErfSegError
+from .errors import ErfSegError, is_file
 
 VOID_ID = 255
 """Label of pixels that belong to no class; never in the class map."""
@@ -86,7 +86,7 @@ class ClassSet:
         """Read a class set file; the layout is that of `class_set_files/camvid11.yaml`."""
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise ErfSegError(f"cannot read class set {path}: {error}") from error
         return cls.from_dict(data, str(path))
 
@@ -98,7 +98,7 @@ def load_class_set(name_or_path: str | Path) -> ClassSet:
     if str(name_or_path) in shipped:
         with resources.as_file(folder / f"{name_or_path}.yaml") as path:
             return ClassSet.from_yaml(path)
-    if Path(name_or_path).is_file():
+    if is_file(Path(name_or_path)):
         return ClassSet.from_yaml(name_or_path)
     raise ErfSegError(
         f"no class set '{name_or_path}': shipped are {', '.join(shipped)}, or give a YAML file"

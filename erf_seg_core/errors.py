@@ -46,6 +46,14 @@ def refuse_undecodable(path: Path) -> None:
         raise ErfSegError(f"the name {shown} is not UTF-8: rename it") from None
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; `ErfSegError` where the system refuses to say."""
+    try:
+        return path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise ErfSegError(f"cannot look for {path}: {error.strerror}") from error
+
+
 def in_words(error: BaseException) -> str:
     """Message of an error; after its type where nobody foresaw it."""
     foreseen = isinstance(error, (ErfSegError, EngineError))

@@ -11,7 +11,7 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import ErfSegError, is_file
 
 LARGEST_SIDE = 16384
 """Pixels; larger sizes are typing errors that would exhaust the memory."""
@@ -84,7 +84,10 @@ def _model_refusal(value: str) -> str | None:
 
 
 def _class_map_refusal(value: str) -> str | None:
-    return None if not value or Path(value).is_file() else "is no file"
+    try:
+        return None if not value or is_file(Path(value)) else "is no file"
+    except ErfSegError as error:
+        return f"cannot be used: {error}"
 
 
 def _device_refusal(value: str) -> str | None:

@@ -249,18 +249,18 @@ class SegmentationNode(SteadyLifecycleNode):
             if self._pipeline.running:
                 in_use.add(Applies.ON_ACTIVATE)
         changes = {p.name: p.value for p in parameters if p.name in NAMES}
-        for name, value in changes.items():
-            old = self.get_parameter(name).value if self.has_parameter(name) else None
-            if refusal := change_refusal(name, old, value, in_use):
-                return SetParametersResult(successful=False, reason=refusal)
-        if changes and self._pipeline is not None:
-            settings = Settings.from_values({**parameter_values(self), **changes})
-            try:
+        try:
+            for name, value in changes.items():
+                old = self.get_parameter(name).value if self.has_parameter(name) else None
+                if refusal := change_refusal(name, old, value, in_use):
+                    return SetParametersResult(successful=False, reason=refusal)
+            if changes and self._pipeline is not None:
+                settings = Settings.from_values({**parameter_values(self), **changes})
                 self._apply(settings, changes)
-            except Exception as error:  # whatever loading a network comes up with
-                reason = f"{' and '.join(changes)} cannot change: {in_words(error)}"
-                self.get_logger().error(reason)
-                return SetParametersResult(successful=False, reason=reason)
+        except Exception as error:  # whatever loading a network comes up with
+            reason = f"{' and '.join(changes)} cannot change: {in_words(error)}"
+            self.get_logger().error(reason)
+            return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def _apply(self, settings: Settings, changed: Iterable[str]) -> None:

@@ -176,6 +176,13 @@ def test_missing_file_and_unshipped_model_say_what_to_do(tmp_path):
         find_checkpoint("dg44")
 
 
+@pytest.mark.parametrize("path", ("x" * 300, "x" * 300 + ".safetensors"))
+def test_path_that_the_system_refuses_is_a_clear_error(path):
+    for read in (find_checkpoint, read_info, load_class_set):
+        with pytest.raises(ErfSegError, match=r"cannot look for xxx.*: File name too long"):
+            read(path)
+
+
 def test_writing_where_one_cannot_is_a_clear_error(tmp_path, net, info):
     (tmp_path / "file").write_text("")
     with pytest.raises(ErfSegError, match="cannot write checkpoint"):

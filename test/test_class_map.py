@@ -75,8 +75,9 @@ def test_what_is_no_map_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ErfSegError, match="class map"):
         load_class_map(path, CAMVID)
-    with pytest.raises(ErfSegError, match="cannot read class map"):
-        load_class_map(tmp_path / "nowhere.yaml", CAMVID)
+    for unreadable in (tmp_path / "nowhere.yaml", tmp_path, "nul\0byte", "x" * 300):
+        with pytest.raises(ErfSegError, match="cannot read class map"):
+            load_class_map(unreadable, CAMVID)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

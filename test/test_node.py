@@ -292,6 +292,8 @@ def test_class_names_and_colours_are_read_only_parameters(camera):
         ("cameras", ["front"], "clean the node up first"),
         ("transport", "compressed", "deactivate the node first"),
         ("label_size", [0, 5], "label_size [0, 5] must be"),
+        ("model", "x" * 300, "File name too long"),
+        ("class_map", "x" * 300, "File name too long"),
         ("overlay_alpha", 1.5, "out of range"),
         ("overlay_alpha", "much", "type"),
         ("autostart", False, "read-only"),

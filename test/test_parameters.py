@@ -95,6 +95,7 @@ def test_good_values_are_taken(name, good):
     [
         ("model", "dg5", "dg4"),
         ("model", "/nowhere/weights.safetensors", "/nowhere/weights.safetensors"),
+        ("model", "x" * 300, "File name too long"),
         ("device", "gpu", "cuda"),
         ("engine", "tensorflow", "onnxruntime"),
         ("precision", "fp64", "fp32"),
@@ -104,6 +105,9 @@ def test_good_values_are_taken(name, good):
         ("input_size", [512, 0], "must be"),
         ("label_size", [-1, 10], "must be"),
         ("class_map", "/nowhere.yaml", "is no file"),
+        ("class_map", "/tmp", "is no file"),
+        ("class_map", "nul\0byte", "is no file"),
+        ("class_map", "x" * 300, "File name too long"),
         ("confidence_threshold", 1.1, "0.0 to 1.0"),
         ("fallback", "gpu", "none, cpu"),
         ("label_size", [100_000, 10], "16384"),
