@@ -1,6 +1,7 @@
 """`erf_seg bag make`: every source, its topics, stamps and truth, and what is refused."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -206,6 +207,28 @@ def test_overwrite_spares_what_is_no_bag(video, tmp_path):
     assert (tmp_path / "photos" / "dear.jpg").exists()
 
 
+def test_overwrite_spares_what_an_older_bag_does_not_have(labelled_folder, tmp_path, capsys):
+    """Not even the source itself, or what holds it, where a bag lies among the pictures."""
+    folder = labelled_folder / "images"
+    make(capsys, labelled_folder, "-o", tmp_path / "b")
+    for part in (tmp_path / "b").iterdir():
+        shutil.copy(part, folder)
+    before = sorted(folder.iterdir())
+    for source in (folder, labelled_folder):
+        arguments = ["bag", "make", str(source), "-o", str(folder), "--overwrite"]
+        assert main(arguments) == 2
+        assert "holds f" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_overwrite_follows_no_link(video, tmp_path):
+    make_bag(open_source(video, CAMVID), tmp_path / "b")
+    (tmp_path / "link").symlink_to("b")
+    with pytest.raises(ErfSegError, match="is a link"):
+        make_bag(open_source(video, CAMVID), tmp_path / "link", overwrite=True)
+    assert len(images(tmp_path / "b", CAMERA)) == 3
+
+
 def test_broken_source_spares_the_bag_it_would_replace(video, labelled_folder, tmp_path):
     make_bag(open_source(video, CAMVID), tmp_path / "b")
     (labelled_folder / "images" / "f0.jpg").write_bytes(b"no picture")
@@ -220,6 +243,38 @@ def test_damaged_picture_in_the_middle_keeps_those_before(labelled_folder, tmp_p
     with pytest.raises(ErfSegError, match=r"f2\.jpg.*truncated"):
         make_bag(open_source(labelled_folder, CAMVID), tmp_path / "b")
     assert len(images(tmp_path / "b", CAMERA)) == 2
+
+
+@pytest.mark.parametrize("name", ["12:30:00.avi", "50%d.avi"])
+def test_names_of_videos_are_no_urls_or_patterns(video, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    video.rename(name)
+    assert make_bag(open_source(name, CAMVID), "b").frames == 3
+
+
+def test_names_that_are_not_utf8_are_refused(video, labelled_folder, tmp_path):
+    """OpenCV would crash over them."""
+    renamed = video.rename(tmp_path / os.fsdecode(b"caf\xe9.avi"))
+    label = labelled_folder / "labels" / "f0.png"
+    for of, suffix in (("images", "jpg"), ("labels", "png")):
+        file = labelled_folder / of / f"f0.{suffix}"
+        file.rename(file.with_stem(os.fsdecode(b"\xe9")))
+    assert not label.exists()
+    for source in (renamed, labelled_folder):
+        with pytest.raises(ErfSegError, match=r"\\xe9.* is not UTF-8"):
+            make_bag(open_source(source, CAMVID), tmp_path / "b")
+
+
+def test_links_that_lead_nowhere_are_explained(labelled_folder, tmp_path):
+    (tmp_path / "link").symlink_to("gone.mp4")
+    with pytest.raises(ErfSegError, match=r"link to gone\.mp4"):
+        open_source(tmp_path / "link", CAMVID)
+    for part in ("images/f2.jpg", "labels/f0.png"):
+        link = labelled_folder / part
+        link.unlink()
+        link.symlink_to("gone")
+        with pytest.raises(ErfSegError, match=f"^[^(]*{link.name}"):
+            make_bag(open_source(labelled_folder, CAMVID), tmp_path / f"b {link.suffix}")
 
 
 def break_folder(folder, how):
@@ -253,7 +308,13 @@ def test_broken_folders(labelled_folder, tmp_path, how, reason):
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"rate_hz": 0}, "rate"), ({"rate_hz": -3}, "rate"), ({"limit": 0}, "limit")],
+    [
+        ({"rate_hz": 0}, "rate"),
+        ({"rate_hz": -3}, "rate"),
+        ({"rate_hz": 1e-9}, "rate of 1e-09 Hz"),
+        ({"rate_hz": math.nan}, "rate"),
+        ({"limit": 0}, "limit"),
+    ],
 )
 def test_impossible_options(video, tmp_path, options, reason):
     with pytest.raises(ErfSegError, match=reason):

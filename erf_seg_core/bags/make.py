@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import ErfSegError
+from ..errors import ErfSegError, refuse_undecodable
 from .sources import FrameSource, SourceFrame
 from .writer import DISK_ERRORS, BagWriter
 
@@ -26,6 +26,11 @@ START_NS = 1_000_000_000_000_000_000
 """Stamp of the first frame; not "now", so that the same source gives the same bag."""
 
 JPEG_QUALITY = 95
+
+SLOWEST_HZ, FASTEST_HZ = 0.001, 1000.0
+"""At the slowest a million frames fit into the 32 bits that ROS has for seconds."""
+
+_BAG_SUFFIXES = (".db3", ".mcap")
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,10 @@ def make_bag(
     disk raises `ErfSegError`, and the bag keeps what was written.
     """
     rate_hz = source.rate_hz if rate_hz is None else rate_hz
-    if not 0 < rate_hz <= 1000:
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
         raise ErfSegError(
-            f"a rate of {rate_hz} Hz is not possible: give one above 0 and up to 1000"
+            f"a rate of {rate_hz:g} Hz is not possible: give one of {SLOWEST_HZ:g} to "
+            f"{FASTEST_HZ:g}"
         )
     if limit is not None and limit < 1:
         raise ErfSegError(f"a limit of {limit} frames leaves nothing to write")
@@ -74,6 +80,7 @@ def make_bag(
     if first is None:
         raise ErfSegError("the source has no frames")
     output = Path(output)
+    refuse_undecodable(output)  # the bag names its files
     _make_room(output, overwrite)
     made = _Progress(compressed)
     interrupted = False
@@ -138,14 +145,29 @@ def _as_jpeg(image: np.ndarray) -> bytes:
 
 
 def _make_room(output: Path, overwrite: bool) -> None:
-    if not output.exists():
+    """Remove an older bag, but nothing that is not a bag's."""
+    if not os.path.lexists(output):
         return
     if not overwrite:
         raise ErfSegError(f"{output} exists already: choose another output or overwrite it")
-    is_bag = output.is_dir() and (output / "metadata.yaml").is_file()
-    if not is_bag:
+    if output.is_symlink():
+        raise ErfSegError(f"{output} is a link, so it is not overwritten: name the folder itself")
+    if not (output / "metadata.yaml").is_file():
         raise ErfSegError(f"{output} is no rosbag2 folder, so it is not overwritten: remove it")
-    shutil.rmtree(output)
+    files = list(output.iterdir())
+    for file in files:
+        if not _is_of_a_bag(file):
+            raise ErfSegError(
+                f"{output} holds {file.name}, which is no part of a bag, so it is not overwritten: "
+                "choose another output"
+            )
+    for file in files:
+        file.unlink()
+    output.rmdir()
+
+
+def _is_of_a_bag(file: Path) -> bool:
+    return file.is_file() and (file.name == "metadata.yaml" or file.suffix in _BAG_SUFFIXES)
 
 
 def _disk_error(output: Path, frames: int, error: BaseException) -> ErfSegError:

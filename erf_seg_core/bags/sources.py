@@ -14,7 +14,7 @@ from ..class_sets import VOID_ID, ClassSet
 from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
 from ..image_codec import decode_compressed
-from ..image_files import is_image
+from ..image_files import is_image, opencv_path
 from ..synthetic import CameraIntrinsics, SyntheticDrive
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -86,9 +86,11 @@ class FolderSource:
     def frames(self) -> Iterator[SourceFrame]:
         """Read the files."""
         for image_path, label_path in self._pairs:
-            packed = image_path.read_bytes()
             try:
+                packed = image_path.read_bytes()
                 image = decode_compressed(packed, image_path.suffix[1:])
+            except OSError as error:
+                raise ErfSegError(f"cannot read {image_path}: {error.strerror}") from None
             except ErfSegError as error:
                 raise ErfSegError(f"{image_path}: {error}") from None
             labels = None if label_path is None else self._labels(label_path, image.shape[:2])
@@ -96,7 +98,7 @@ class FolderSource:
             yield SourceFrame(image, uncalibrated(image), labels, jpeg=jpeg)
 
     def _labels(self, path: Path, size: tuple[int, int]) -> np.ndarray:
-        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        ids = cv2.imread(opencv_path(path), cv2.IMREAD_UNCHANGED)
         if ids is None or ids.ndim != 2 or ids.dtype != np.uint8:
             raise ErfSegError(
                 f"{path} is no label picture: it must be a PNG with one 8-bit channel"
@@ -143,7 +145,7 @@ class VideoSource:
             capture.release()
 
     def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
+        capture = cv2.VideoCapture(opencv_path(self._path))
         if not capture.isOpened():
             raise ErfSegError(f"{self._path} is no video that OpenCV can read")
         return capture
@@ -156,6 +158,8 @@ def open_source(path: str | Path, class_set: ClassSet) -> FrameSource:
         return FolderSource(path, class_set)
     if path.is_file():
         return VideoSource(path)
+    if path.is_symlink():
+        raise ErfSegError(f"{path} is a link to {path.readlink()}, and there is no such file")
     raise ErfSegError(f"there is no folder or video {path}")
 
 
@@ -191,11 +195,12 @@ def _cityscapes_pairs(folder: Path) -> list[tuple[Path, Path | None]]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if is_image(f))
+    return sorted(f for f in folder.iterdir() if is_image(f) and not f.is_dir())
 
 
 def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    """None where there is no label; a link that leads nowhere is a mistake that reading tells."""
+    return path if path.is_file() or path.is_symlink() else None
 
 
 def _refuse_empty(
