@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +138,39 @@ def test_results_inside_the_input_folder_are_not_segmented_again(segment, tmp_pa
         assert document["frames"] == 1
 
 
+def test_a_video_and_a_folder_of_one_name_keep_their_results_apart(segment, tmp_path):
+    folder = write_pictures(tmp_path / "in", ["drive/000000.png", "drive/000001.png"])
+    write_video(folder / "drive.avi", 2)
+    _, document, _ = segment(folder, "--video-labels", "--json")
+    labels = {Path(o["input"]).name: Path(o["labels"]) for o in document["outputs"]}
+    assert labels["drive.avi"] == tmp_path / "out/labels/drive-2"
+    assert labels["000000.png"] == tmp_path / "out/labels/drive/000000.png"
+    assert len(list((tmp_path / "out/labels").rglob("*.png"))) == 4
+
+
+def test_results_do_not_go_where_the_pictures_are(segment, tmp_path):
+    folder = write_pictures(tmp_path / "in", ["a/b.png"])
+    for source in (folder, folder / "a"):
+        status, _, stderr = segment(source, output=folder)
+        assert status == 2
+        assert f"{source} is or lies in {folder}, the folder for the results" in stderr
+
+
+def test_names_that_opencv_does_not_take(segment, tmp_path, monkeypatch):
+    """It crashes over those that are not UTF-8, and takes some for URLs."""
+    write_video(tmp_path / "clip.avi", 2).rename(tmp_path / "12:30:00.avi")
+    shutil.copy(tmp_path / "12:30:00.avi", tmp_path / os.fsdecode(b"caf\xe9.avi"))
+    monkeypatch.chdir(tmp_path)
+    status, document, stderr = segment("12:30:00.avi", *Path().glob("caf*"), "--json")
+    assert (status, document["frames"]) == (1, 2)
+    assert Path(document["outputs"][0]["overlays"]).name == "12:30:00.mp4"
+    assert r"caf\xe9.avi is not UTF-8" in stderr
+    status, _, stderr = segment("12:30:00.avi", output=os.fsdecode(b"\xe9"))
+    assert (status, r"\xe9 is not UTF-8" in stderr) == (2, True)
+    status, document, _ = segment("12:30:00.avi", "--json", output="12:30")
+    assert (status, document["frames"]) == (0, 2)
+
+
 def test_corrupt_images_are_reported_and_the_rest_is_done(segment, tmp_path):
     folder = write_pictures(tmp_path / "in", ["a.png", "b.jpg", "c.png", "z.png"])
     (folder / "empty.png").touch()
@@ -220,6 +254,7 @@ def test_real_video(segment, tmp_path, data_dir):
     [
         (["nowhere.png"], "there is no file or folder nowhere.png"),
         (["{empty}"], "holds no images or videos"),
+        (["{link}"], "is a link to gone, and there is no such file"),
         (["{picture}", "--alpha", "2"], "--alpha is 2.0"),
         (["{picture}", "--limit", "0"], "--limit is 0"),
         (["{picture}", "--input-size", "100", "200"], "multiples of 8"),
@@ -229,7 +264,10 @@ def test_real_video(segment, tmp_path, data_dir):
 def test_mistakes_are_explained(segment, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     picture = write_pictures(tmp_path / "in", ["a.png"]) / "a.png"
-    filled = [a.format(empty=tmp_path / "empty", picture=picture) for a in arguments]
+    link = tmp_path / "link"
+    link.symlink_to("gone")
+    paths = {"empty": tmp_path / "empty", "picture": picture, "link": link}
+    filled = [argument.format(**paths) for argument in arguments]
     status, _, stderr = segment(*filled)
     assert status == 2
     assert message in stderr

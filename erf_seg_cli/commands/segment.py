@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment everything and say what was written; 1 if some input could not be read."""
     from tqdm import tqdm
 
-    from erf_seg_core.errors import ErfSegError
+    from erf_seg_core.errors import ErfSegError, refuse_undecodable
     from erf_seg_core.inference import load_segmenter
     from erf_seg_core.inference.files import segment_media
     from erf_seg_core.inference.media import find_media
@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         raise ErfSegError(f"--limit is {args.limit}; it must be at least 1")
     if not 0.0 <= args.alpha <= 1.0:
         raise ErfSegError(f"--alpha is {args.alpha}; it must lie between 0 and 1")
+    refuse_undecodable(args.output)
     media = find_media(args.input, exclude=args.output)
     options = ResultOptions(
         args.output,

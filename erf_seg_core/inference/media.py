@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ErfSegError
 from ..image_codec import decode_compressed
-from ..image_files import IMAGE_SUFFIXES, is_image
+from ..image_files import IMAGE_SUFFIXES, is_image, opencv_path
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 FALLBACK_RATE_HZ = 25.0  # for video files that do not say theirs
@@ -50,7 +50,10 @@ class VideoFile:
     @classmethod
     def open(cls, path: Path, name: Path) -> VideoFile:
         """Read the header; a file that is no video gets no frames here, and an error on reading."""
-        capture = cv2.VideoCapture(str(path))
+        try:
+            capture = cv2.VideoCapture(opencv_path(path))
+        except ErfSegError:
+            return cls(path, name, None, FALLBACK_RATE_HZ)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
         capture.release()
@@ -62,7 +65,7 @@ class VideoFile:
         Raises `ErfSegError` if there is none, or, after the last that can be decoded, if the file
         promised noticeably more.
         """
-        capture = cv2.VideoCapture(str(self.path))
+        capture = cv2.VideoCapture(opencv_path(self.path))
         done = 0
         try:
             while True:
@@ -89,28 +92,41 @@ def find_media(inputs: Iterable[Path], exclude: Path | None = None) -> list[Medi
     """Images and videos that the inputs name: files as they are, folders with all below them.
 
     Results of a file in a folder are named by its path below that folder; where two names would be
-    the same, the later one gets a number. Nothing below `exclude`, the folder of the results, is
-    taken from a folder. Raises `ErfSegError` for an input that does not exist or holds no media.
+    the same, the later one gets a number, and so does a video called like a folder, as its frames
+    have one too. Nothing below `exclude`, the folder of the results, is taken from a folder. Raises
+    `ErfSegError` for an input that does not exist, holds no media, or lies in `exclude`.
     """
+    named = [(file, name) for given in inputs for file, name in _named_files(given, exclude)]
+    folders = {folder for _, name in named for folder in name.parents}
     media: list[Medium] = []
     taken: set[Path] = set()
-    for given in inputs:
-        files = _files_of(given, exclude)
-        for file in files:
-            name = file.relative_to(given) if given.is_dir() else Path(file.name)
-            name = _free_name(name.with_suffix(""), taken)
-            taken.add(name)
-            is_video = file.suffix.lower() in VIDEO_SUFFIXES
-            media.append(VideoFile.open(file, name) if is_video else ImageFile(file, name))
+    for file, wanted in named:
+        is_video = file.suffix.lower() in VIDEO_SUFFIXES
+        name = _free_name(wanted, taken | folders if is_video else taken)
+        taken.add(name)
+        media.append(VideoFile.open(file, name) if is_video else ImageFile(file, name))
     return media
+
+
+def _named_files(given: Path, exclude: Path | None) -> list[tuple[Path, Path]]:
+    """Files that an input names, and what their results are called if nothing else is."""
+    above = given if given.is_dir() else given.parent
+    return [(file, file.relative_to(above).with_suffix("")) for file in _files_of(given, exclude)]
 
 
 def _files_of(given: Path, exclude: Path | None) -> list[Path]:
     if given.is_file():
         return [given]
+    if given.is_symlink() and not given.exists():
+        raise ErfSegError(f"{given} is a link to {given.readlink()}, and there is no such file")
     if not given.is_dir():
         raise ErfSegError(f"there is no file or folder {given}")
     outside = None if exclude is None else exclude.resolve()
+    if outside in (given.resolve(), *given.resolve().parents):
+        raise ErfSegError(
+            f"{given} is or lies in {exclude}, the folder for the results, which is not searched: "
+            "choose another folder for them"
+        )
     files = [
         file
         for file in sorted(given.rglob("*"))

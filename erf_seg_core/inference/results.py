@@ -11,6 +11,7 @@ import numpy as np
 
 from ..class_sets import ClassSet
 from ..errors import ErfSegError
+from ..image_files import opencv_path
 from ..overlay import blend, legend
 from .media import ImageFile, Medium, VideoFile
 from .segmenter import Segmentation
@@ -152,7 +153,8 @@ class VideoResults:
         except OSError as error:
             raise ErfSegError(f"cannot write {self._path}: {error.strerror}") from error
         code = cv2.VideoWriter_fourcc(*_VIDEO_CODEC)
-        writer = cv2.VideoWriter(str(self._path), code, self._video.rate_hz, (width, height))
+        path = opencv_path(self._path)
+        writer = cv2.VideoWriter(path, code, self._video.rate_hz, (width, height))
         if not writer.isOpened():
             raise ErfSegError(
                 f"cannot write the video {self._path}: the disk refuses it, or this OpenCV has no "
