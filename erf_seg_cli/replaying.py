@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 EXIT_INTERRUPTED = 130
+TRUTH_TOPIC = "/ground_truth/label"
+"""Scored against where the bag has it; any other one it must have."""
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, video: bool) -> None:
@@ -24,14 +27,12 @@ def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, vi
     )
     parser.add_argument("--image-topic", metavar="TOPIC", help="which camera, if there are several")
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--seconds", type=_positive(float), help="play so much of the recording")
-    limit.add_argument("--frames", type=_positive(int), help="play so many frames")
+    limit.add_argument("--seconds", type=positive(float), help="play so much of the recording")
+    limit.add_argument("--frames", type=positive(int), help="play so many frames")
     parser.add_argument(
-        "--rate", type=_positive(float), default=1.0, help="playing speed; 2 is twice real time"
+        "--rate", type=positive(float), default=1.0, help="playing speed; 2 is twice real time"
     )
-    parser.add_argument(
-        "--truth-topic", default="/ground_truth/label", help="label images to score against"
-    )
+    parser.add_argument("--truth-topic", default=TRUTH_TOPIC, help="label images to score against")
     parser.add_argument(
         "--truth-classes", default="camvid11", help="class set of their ids: name or YAML file"
     )
@@ -67,6 +68,8 @@ def replay(args: argparse.Namespace, bag: Path) -> int:
 
     with BagReader(bag) as reader:
         image_topic = choose_image_topic(reader, args.image_topic, args.truth_topic)
+        if args.truth_topic != TRUTH_TOPIC:  # somebody wants it
+            reader.image_topic(args.truth_topic)
     options = LiveOptions(
         bag=bag,
         image_topic=image_topic,
@@ -143,11 +146,13 @@ class ProgressBars:
         self.close()
 
 
-def _positive(kind: type) -> Any:
+def positive(kind: type) -> Any:
+    """For argparse's `type`: a finite number of that kind above 0."""
+
     def convert(text: str) -> Any:
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is no finite number above 0")
         return value
 
     convert.__name__ = kind.__name__  # argparse names it in "invalid float value"

@@ -10,6 +10,7 @@ from pathlib import Path
 from erf_seg_core.bags.make import make_bag
 from erf_seg_core.bags.sources import SyntheticSource
 from erf_seg_core.errors import make_folder
+from erf_seg_core.output_lock import output_lock
 
 from .replay.live_progress import Listener
 
@@ -33,9 +34,14 @@ class DriveOptions:
 def rendered_drive(folder: Path, options: DriveOptions, listener: Listener) -> Path:
     """Return the drive's bag in `folder`, rendering it unless an earlier demo has."""
     bag = folder / options.name
-    if bag.is_dir():
-        return bag
-    unfinished = folder / ".rendering" / options.name  # moves up once it is whole
+    with output_lock(folder):
+        if not bag.is_dir():
+            _render(bag, options, listener)
+    return bag
+
+
+def _render(bag: Path, options: DriveOptions, listener: Listener) -> None:
+    unfinished = bag.parent / ".rendering" / bag.name  # moves up once it is whole
     shutil.rmtree(unfinished.parent, ignore_errors=True)
     make_folder(unfinished.parent)
     listener.stage("rendering a synthetic drive", options.frames)
@@ -46,4 +52,3 @@ def rendered_drive(folder: Path, options: DriveOptions, listener: Listener) -> P
         raise KeyboardInterrupt  # a drive of this name must have all its frames
     unfinished.rename(bag)
     unfinished.parent.rmdir()
-    return bag

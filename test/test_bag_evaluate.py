@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from erf_seg_core.errors import EngineError, ErfSegError
 from erf_seg_core.evaluation.frame_scores import FrameScores
 from erf_seg_core.evaluation.scoring import score
 from erf_seg_core.inference import Segmentation, Segmenter
+from erf_seg_core.output_lock import output_lock
 from erf_seg_core.replay_evaluation.bag_evaluation import (
     ROUND,
     TIMED_EVERY,
@@ -76,7 +78,7 @@ def drive(folder):
 
 def evaluate(*arguments, network, output):
     fixed = ["--models", str(network), "--output", str(output), "--threads", "1"]
-    return main(["bag", "evaluate", *map(str, arguments), *fixed])
+    return main(["bag", "evaluate", *fixed, *map(str, arguments)])
 
 
 def scores_of(output, model="small"):
@@ -602,9 +604,13 @@ def two_cameras(path):
         (write_drive, ["--limit", "0"], "leaves nothing"),
         (write_drive, ["--truth-classes", "mars"], "no class set 'mars'"),
         (write_drive, ["--workers", "0"], "0 workers"),
+        (write_drive, ["--threads", "0"], "0 threads"),
+        (lambda p: write_drive(p.with_name(os.fsdecode(b"\xff"))), [], r"\\xff is not UTF-8"),
+        (lambda p: "", [], "empty name"),
     ],
     ids=["no images", "two cameras", "no such topic", "no such truth", "cut mcap", "cut sqlite",
-         "truth of another size", "ids of other classes", "absent", "limit", "classes", "workers"],
+         "truth of another size", "ids of other classes", "absent", "limit", "classes", "workers",
+         "threads", "no UTF-8", "empty name"],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(make, arguments, reason, network, tmp_path, capsys):
     import re
@@ -614,6 +620,19 @@ def test_bad_input_is_one_sentence(make, arguments, reason, network, tmp_path, c
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("erf_seg: error: ")
     assert re.search(reason, error), error
+
+
+def test_an_output_that_cannot_be_used_is_said_before_the_work(network, drive, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert evaluate(drive, network=network, output=tmp_path / "file") == 2
+    assert "file is a file" in capsys.readouterr().err
+    (tmp_path / "report.html").mkdir()
+    assert evaluate(drive, network=network, output=tmp_path) == 2
+    assert "report.html is a folder" in capsys.readouterr().err
+    with output_lock(tmp_path / "out"):
+        assert evaluate(drive, network=network, output=tmp_path / "out") == 2
+    assert f"another run is writing to {tmp_path / 'out'}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def test_folder_of_labels_without_stamps_and_without_matches(network, drive, tmp_path, capsys):

@@ -82,6 +82,14 @@ def test_what_the_node_labelled_scores_as_offline(live):
     assert (output / "report.html").stat().st_size > 10_000
 
 
+def test_bad_truth_is_said_before_a_bag_is_played(live, tmp_path, capsys):
+    _, bag, (network, _) = live
+    arguments = ["bag", "evaluate", str(bag), "--live", "--models", str(network)]
+    assert main([*arguments, "--truth", "/gt", "--output", str(tmp_path)]) == 2
+    assert "no label images on /gt" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/live"))
+
+
 def test_a_reference_is_for_offline_runs(live, capsys):
     _, bag, (network, other) = live
     arguments = ["bag", "evaluate", str(bag), "--live", "--models", str(network)]

@@ -138,6 +138,17 @@ def test_ctrl_c_ends_the_processes_and_keeps_what_they_have(bags, options, tmp_p
     assert not [p for p in psutil.Process().children() if "spawn_main" in command_line(p)]
 
 
+def test_workers_that_somebody_else_stops_leave_a_partial_report(bags, options, tmp_path):
+    class Stopping(Killer):
+        def progress(self, frames):
+            if frames:
+                (tmp_path / "parts" / ".stop").touch()
+
+    done = evaluate_bags([bags[0], bags[2]], options, tmp_path, Parallel(2), Stopping())
+    assert not done.interrupted
+    assert not done.complete
+
+
 def test_cluster_that_does_not_answer(bags, options, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="the cluster extra (Dask) is not installed")
     monkeypatch.setattr("erf_seg_core.replay_evaluation.cluster._CONNECT_S", 1)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from erf_seg_cli.replaying import ProgressBars, positive
+
 if TYPE_CHECKING:
     from erf_seg_core.replay_evaluation.evaluation import Evaluation
     from erf_seg_core.replay_evaluation.options import EvaluationOptions
@@ -87,7 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="play the bags over DDS to the node instead, one model after the other; needs ROS 2",
     )
-    parser.add_argument("--rate", type=float, default=1.0, help="playing speed of a live run")
+    parser.add_argument(
+        "--rate", type=positive(float), default=1.0, help="playing speed of a live run"
+    )
     parser.add_argument("--json", action="store_true", help="print summary.json's content")
 
 
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.bags.find import find_bags
     from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 
-    options, bags = _options(args), find_bags(args.bags, exclude=args.output)
+    options, bags = _options(args), find_bags(args.bags, args.output, on_skipped=_say)
     if args.live:
         evaluation = _run_live(args, options, bags)
     else:
@@ -108,7 +112,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_live(args: argparse.Namespace, options: EvaluationOptions, bags: list[Path]) -> Evaluation:
-    from erf_seg_cli.replaying import ProgressBars
     from erf_seg_ros.replay.live_evaluation import evaluate_live
     from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
 
@@ -138,6 +141,10 @@ def _exit_status(evaluation: Evaluation) -> int:
         print("interrupted: the report is partial", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0 if evaluation.complete else EXIT_INCOMPLETE
+
+
+def _say(what: str) -> None:
+    print(f"problem: {what}", file=sys.stderr)
 
 
 class _Progress:

@@ -14,7 +14,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 
-from ..errors import ErfSegError
+from ..errors import ErfSegError, refuse_undecodable
 from ..image_codec import decode_message
 from .messages import COMPRESSED_IMAGE, IMAGE, typestore
 from .ros1 import ros1_to_cdr
@@ -52,12 +52,13 @@ class BagReader:
 
     `path` is a rosbag2 folder (with or without its metadata.yaml), a single .db3 or .mcap file, or
     a ROS 1 .bag, of which images and camera_info can be read. Raises `ErfSegError` for what is
-    missing, empty, truncated or no bag, also while reading.
+    missing, empty, truncated or no bag, also while reading, and for a name that is not UTF-8.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Open the bag and read what topics it has."""
         self.path = Path(path)
+        refuse_undecodable(self.path.resolve())
         self._stack = ExitStack()
         files = _storage_files(self.path)
         self._is_ros1 = files[0].suffix == ".bag"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from .bag_task import BagTask
 from .cluster import run_on_cluster
 from .merge import LiveFates, report_contents, write_frames_csv
 from .options import EvaluationOptions, model_folders
+from .result_folder import RESULT_FILES, result_folder
 from .summary import summary_of, table_of
 from .work import Done, Work
 from .workers import OnFrames, run_here, run_in_processes
@@ -90,8 +91,7 @@ def evaluate_bags(
     """
     if parallel.workers is not None and parallel.workers < 1:
         raise ErfSegError(f"{parallel.workers} workers can do nothing: give at least 1")
-    with disk_trouble_explained(output):
-        output.mkdir(parents=True, exist_ok=True)
+    with result_folder(output, kept="bags that were finished"):
         problems: list[str] = []
         works = _prepare(bags, options, output, problems, listener)
         interrupted = _run_missing(works, parallel, problems, listener)
@@ -162,7 +162,7 @@ def _run_missing(
     try:
         with closing(_run(missing, parallel, listener.progress)) as running:
             for done in running:
-                if done.failure and not done.interrupted:
+                if done.failure:
                     problems.append(f"{done.work.task.bag}: {done.failure}")
                     listener.problem(problems[-1])
     except KeyboardInterrupt:
@@ -212,7 +212,7 @@ def _announced(results: Sequence[BagResult], listener: Listener) -> list[str]:
 
 
 def _why_partial(results: Sequence[BagResult], works: Sequence[Work], interrupted: bool) -> str:
-    if not interrupted:
+    if not interrupted and not any(result.interrupted for result in results):
         return ""
     done, total = sum(r.read for r in results), sum(work.frames for work in works)
     return f"Interrupted after {done} of {total} frames."
@@ -231,7 +231,7 @@ def write_results(
     live: LiveFates | None = None,
 ) -> Evaluation:
     """Write all files of the result folder but the bags, which are there already."""
-    files = {"report": "report.html", "summary": "summary.json", "frames": "frames.csv"}
+    files = dict(zip(("report", "summary", "frames"), RESULT_FILES, strict=True))
     for model in contents.models:
         folder = output / model.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -248,15 +248,3 @@ def write_results(
     (output / files["summary"]).write_text(text + "\n", encoding="utf-8")
     write_report(output / files["report"], contents, found)
     return Evaluation(contents, summary, table_of(contents, found), interrupted)
-
-
-@contextmanager
-def disk_trouble_explained(output: Path) -> Iterator[None]:
-    """Turn an `OSError` of the result folder into a sentence for the user."""
-    try:
-        yield
-    except OSError as error:
-        raise ErfSegError(
-            f"the disk refused the results in {output} ({error}): make room, then run the same "
-            "command again; bags that were finished are not done again"
-        ) from error

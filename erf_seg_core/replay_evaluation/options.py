@@ -9,7 +9,7 @@ from pathlib import Path
 from ..bags.make import TRUTH_TOPIC
 from ..checkpoint import find_checkpoint
 from ..class_sets import load_class_set
-from ..errors import ErfSegError
+from ..errors import ErfSegError, refuse_undecodable
 
 ANNOTATIONS = ("labels", "confidence", "overlay", "timing", "image")
 """What an annotated bag may hold; "image" copies the camera's own messages into it."""
@@ -44,9 +44,12 @@ class EvaluationOptions:
             raise ErfSegError("give truth or a reference model to score against, not both")
         if self.limit is not None and self.limit < 1:
             raise ErfSegError(f"a limit of {self.limit} frames leaves nothing to evaluate")
+        if self.threads is not None and self.threads < 1:
+            raise ErfSegError(f"{self.threads} threads can do nothing: give at least 1")
         load_class_set(self.truth_classes)
+        refuse_undecodable(Path(self.truth or ""))
         for model in (*self.models, *([self.reference] if self.reference else [])):
-            find_checkpoint(model)
+            refuse_undecodable(find_checkpoint(model))
 
     @property
     def truth_folder(self) -> Path | None:

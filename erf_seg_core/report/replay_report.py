@@ -22,6 +22,7 @@ from .scoring import RecordedScores, why_not_comparable
 from .summary import ReplaySummary, Source
 from .video import SUFFIX, OverlayVideo
 
+VIDEO_FILE = f"overlay{SUFFIX}"
 STRIPS = 6
 PARTIAL = "Interrupted: this report is partial. It covers the frames played until then."
 
@@ -68,7 +69,7 @@ def report_replay(
     scores = RecordedScores(class_set)
     shown = _shown(replay.frames)
     strips = StripCollector(replay.model.model, class_set, shown, apart=max(1, round(rate_hz)))
-    video_path = output / f"overlay{SUFFIX}" if video and replay.frames else None
+    video_path = output / VIDEO_FILE if video and replay.frames else None
     interrupted = replay.interrupted
     size = (0, 0)
     with ExitStack() as stack:

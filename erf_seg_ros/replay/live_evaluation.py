@@ -14,17 +14,15 @@ from erf_seg_core.errors import ErfSegError
 from erf_seg_core.replay_evaluation.bag_evaluation import evaluate_bag
 from erf_seg_core.replay_evaluation.bag_result import BagResult
 from erf_seg_core.replay_evaluation.bag_task import BagTask
-from erf_seg_core.replay_evaluation.evaluation import (
-    Evaluation,
-    disk_trouble_explained,
-    write_results,
-)
+from erf_seg_core.replay_evaluation.evaluation import Evaluation, write_results
 from erf_seg_core.replay_evaluation.merge import LiveFates, report_contents
 from erf_seg_core.replay_evaluation.options import EvaluationOptions, model_folders
 from erf_seg_core.replay_evaluation.recorded_labels import recorded_labels
+from erf_seg_core.replay_evaluation.result_folder import result_folder
+from erf_seg_core.replay_evaluation.truth import open_truth
 from erf_seg_core.report.frames import FrameOutcome
 
-from .live_options import LABEL_TOPIC, LiveOptions
+from .live_options import LABEL_TOPIC, LiveOptions, refuse_rate
 from .live_progress import Listener
 from .live_results import LiveRecording
 from .live_run import run_live
@@ -61,10 +59,11 @@ def evaluate_live(
     """
     if options.reference is not None:
         raise ErfSegError("a live evaluation has no reference model: evaluate offline for that")
+    refuse_rate(rate)
     for model in options.models:
         load_checkpoint(find_checkpoint(model))  # what no bag can be played without
     names = bag_names(bags)
-    with disk_trouble_explained(output):
+    with result_folder(output):
         runs, problems, interrupted = _play_all(bags, names, options, output, rate, listener)
         played = {run.model for run in runs}
         models = [m for m, folder in model_folders(options.models).items() if folder in played]
@@ -119,6 +118,7 @@ def _run(
 ) -> _Run:
     with BagReader(bag) as reader:
         topic = choose_image_topic(reader, options.image_topic, options.truth_topic)
+        open_truth(reader, name, options)  # says now what is wrong with it, not after the drive
     parameters = {"engine": options.engine, "device": options.device}
     if options.threads is not None:
         parameters["threads"] = options.threads

@@ -13,7 +13,7 @@ import yaml
 from erf_seg_core.bags import BagReader
 from erf_seg_core.bags.messages import COMPRESSED_IMAGE
 from erf_seg_core.checkpoint import find_checkpoint
-from erf_seg_core.errors import ErfSegError, make_folder
+from erf_seg_core.errors import ErfSegError, make_folder, refuse_undecodable
 
 NODE = "/segmentation"
 LABEL_TOPIC = f"{NODE}/label"
@@ -21,6 +21,9 @@ CONFIDENCE_TOPIC = f"{NODE}/confidence"
 OVERLAY_TOPIC = f"{NODE}/overlay"
 TIMING_TOPIC = f"{NODE}/timing"
 DIAGNOSTICS_TOPIC = "/diagnostics"
+
+RATES = (0.001, 1000.0)
+"""Slowest and fastest playing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,23 @@ class LiveOptions:
     storage: str = "sqlite3"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     start_timeout_s: float = 180.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        refuse_rate(self.rate)
+        if self.frames is not None and self.frames < 1:
+            raise ErfSegError(f"{self.frames} frames are none to play: give at least 1")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ErfSegError(f"there is nothing to play in {self.seconds:g} seconds: give more")
+
+
+def refuse_rate(rate: float) -> None:
+    """Beyond these, stamps of different frames would become one, or the end would never come."""
+    slowest, fastest = RATES
+    if not slowest <= rate <= fastest:
+        raise ErfSegError(
+            f"the rate is {rate:g}; it must be from {slowest:g} to {fastest:g} (1 is real time)"
+        )
 
 
 def label_topics(options: LiveOptions) -> list[str]:
@@ -69,8 +89,7 @@ class LivePlan:
 
         Raises `ErfSegError` when the options cannot work, before anything is started.
         """
-        if options.rate <= 0:
-            raise ErfSegError(f"the rate is {options.rate:g}; it must be above 0 (1 is real time)")
+        refuse_undecodable(options.output.resolve())
         with BagReader(options.bag) as bag:
             types = {topic.name: topic.msgtype for topic in bag.topics}
             count = bag.image_topic(options.image_topic).count
@@ -90,7 +109,7 @@ class LivePlan:
             played_frames,
             _player_arguments(options, info_topic, played_frames, recorded),
             [
-                str(labels),
+                _as_argument(labels),
                 *recorded,
                 f"--storage={options.storage}",
                 f"--live-stamps={played_frames}",
@@ -117,10 +136,17 @@ def _frames_to_play(options: LiveOptions, recorded: int, duration_s: float) -> i
     return recorded
 
 
+def _as_argument(path: Path) -> str:
+    """Absolute, since what begins with a dash would be taken for an option."""
+    return str(path.absolute())
+
+
 def _remove_old_recording(folder: Path) -> None:
     """Make room for this run's bag, but delete nothing that is not a bag's."""
     if not folder.exists():
         return
+    if not folder.is_dir():
+        raise ErfSegError(f"{folder} is a file, and the recording's folder goes there: move it")
     foreign = [
         path.name
         for path in folder.iterdir()
@@ -135,7 +161,7 @@ def _player_arguments(
     options: LiveOptions, info_topic: str | None, played_frames: Path, recorded: list[str]
 ) -> list[str]:
     arguments = [
-        str(options.bag),
+        _as_argument(options.bag),
         f"--image-topic={options.image_topic}",
         f"--rate={options.rate}",
         f"--frames-file={played_frames}",
@@ -156,7 +182,7 @@ def _node_arguments(
     options: LiveOptions, info_topic: str | None, compressed: bool, file: Path
 ) -> list[str]:
     # A checkpoint's path goes absolute and into a file: `-p` would read it as YAML.
-    find_checkpoint(options.model)
+    refuse_undecodable(find_checkpoint(options.model))
     model = options.model
     if Path(model).is_file():
         model = str(Path(model).resolve())
@@ -165,7 +191,8 @@ def _node_arguments(
     content = {"/**": {"ros__parameters": parameters}}
     file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     image = "image/compressed" if compressed else "image"
-    arguments = ["--ros-args", "--params-file", str(file), "-r", f"{image}:={options.image_topic}"]
+    arguments = ["--ros-args", "--params-file", _as_argument(file)]
+    arguments += ["-r", f"{image}:={options.image_topic}"]
     if info_topic:
         arguments += ["-r", f"camera_info:={info_topic}"]
     return arguments

@@ -7,12 +7,15 @@ from importlib import metadata
 
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from erf_seg_core.checkpoint import find_checkpoint, load_checkpoint
-from erf_seg_core.report.replay_report import Replay, Truth, report_replay
+from erf_seg_core.checkpoint import CheckpointInfo, find_checkpoint, load_checkpoint
+from erf_seg_core.class_sets import load_class_set
+from erf_seg_core.replay_evaluation.result_folder import RESULT_FILES, result_folder
+from erf_seg_core.report.replay_report import VIDEO_FILE, Replay, Truth, report_replay
 from erf_seg_core.report.summary import ReplaySummary
 
 from .live_options import LABEL_TOPIC, LiveOptions
 from .live_progress import Listener
+from .live_results import LiveRecording
 from .live_run import run_live
 
 
@@ -25,9 +28,17 @@ def replay_bag(
     `KeyboardInterrupt` comes out only if that is nothing.
     """
     model, _ = load_checkpoint(find_checkpoint(options.model))
-    recording = run_live(options, listener)
-    listener.stage("scoring and drawing", len(recording.frames))
-    replay = Replay(
+    load_class_set(truth.class_set)  # unknown: said before the drive is played
+    files = (*RESULT_FILES, VIDEO_FILE) if video else RESULT_FILES
+    with result_folder(options.output, files):
+        recording = run_live(options, listener)
+        listener.stage("scoring and drawing", len(recording.frames))
+        replay = _replay(options, model, recording)
+        return report_replay(replay, options.output, truth, video, listener.progress)
+
+
+def _replay(options: LiveOptions, model: CheckpointInfo, recording: LiveRecording) -> Replay:
+    return Replay(
         bag=options.bag,
         image_topic=options.image_topic,
         labels=recording.labels,
@@ -41,7 +52,6 @@ def replay_bag(
         interrupted=recording.interrupted,
         environment=ros_facts(),
     )
-    return report_replay(replay, options.output, truth, video, listener.progress)
 
 
 def ros_facts() -> dict[str, str]:
