@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from erf_seg_core.bags import BagReader
 from erf_seg_core.bags.topics import choose_image_topic
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.metrics import ConfusionMatrix
+from erf_seg_core.output_lock import output_lock
 from erf_seg_core.report.frames import FrameTotals
 from erf_seg_ros.demo import DriveOptions, rendered_drive
 from erf_seg_ros.replay.domain import private_domain
@@ -245,6 +247,11 @@ def test_node_that_cannot_start_is_reported_with_its_reason(bag, checkpoint, tmp
         ({"bag": Path("/nowhere/bag")}, "nowhere"),
         ({"image_topic": "/rear/image"}, "/rear/image"),
         ({"rate": 0.0}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"rate": float("inf")}, "rate"),
+        ({"rate": 1e-300}, "rate"),
+        ({"seconds": float("nan")}, "seconds"),
+        ({"frames": 0}, "frames"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(
@@ -253,6 +260,75 @@ def test_what_cannot_work_is_refused_before_anything_starts(
     values = {"bag": bag, "image_topic": CAMERA, "output": tmp_path, "model": str(checkpoint)}
     with pytest.raises(ErfSegError, match=reason):
         LivePlan.of(LiveOptions(**{**values, **change}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--truth-classes", "mars"], "no class set 'mars'"),
+        (["--truth-topic", "/gt"], "no images on /gt"),
+    ],
+)
+def test_bad_truth_is_said_before_the_drive_is_played(
+    bag, checkpoint, tmp_path, capsys, arguments, reason
+):
+    options = ["--model", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main(["bag", "replay", str(bag), *arguments, *options]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "overlay.webm"])
+def test_a_folder_where_a_file_goes_is_said_before_the_drive_is_played(
+    bag, checkpoint, tmp_path, capsys, name
+):
+    (tmp_path / name).mkdir()
+    options = ["--model", str(checkpoint), "--output", str(tmp_path), "--video"]
+    assert main(["bag", "replay", str(bag), *options]) == 2
+    assert f"{name} is a folder" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize("command", ["bag replay", "bag evaluate --live"])
+def test_senseless_rates_are_refused_by_the_command_line(command, number, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "anywhere", "--output", "nowhere", f"--rate={number}"])
+    assert f"{number} is no finite number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "demo --bag", "bag replay", "bag evaluate --live"])
+def test_two_runs_do_not_share_a_folder(bag, checkpoint, tmp_path, capsys, command):
+    played = [] if command == "demo" else [str(bag)]
+    option = "--models" if "evaluate" in command else "--model"
+    with output_lock(tmp_path):
+        options = [option, str(checkpoint), "--output", str(tmp_path)]
+        assert main([*command.split(), *played, *options]) == 2
+    assert f"another run is writing to {tmp_path}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_name_that_is_no_utf8_is_one_sentence(bag, checkpoint, tmp_path, capsys):
+    place = tmp_path / os.fsdecode(b"drive_\xff")
+    shutil.copytree(bag, place)
+    options = ["--model", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main(["bag", "replay", str(place), *options]) == 2
+    assert r"drive_\xff is not UTF-8: rename it" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "labels").exists()
+
+
+def test_names_like_options_and_a_home_that_cannot_be_written(
+    folder, checkpoint, tmp_path, monkeypatch
+):
+    make_bag(tmp_path / "-s4", 3)
+    monkeypatch.chdir(tmp_path)
+    for name in ("ROS_LOG_DIR", "ROS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    options = LiveOptions(
+        Path("-s4"), CAMERA, Path("-out"), str(checkpoint), parameters={"engine": "torch"}
+    )
+    assert run_live(options, Watcher()).totals.labelled > 0
 
 
 def test_only_an_old_recording_is_replaced(bag, checkpoint, tmp_path):
@@ -291,6 +367,14 @@ def test_totals_separate_what_the_node_gave_up_from_what_the_way_lost():
         lost_to_node=10, lost_from_node=2, too_old=3,
     )  # fmt: skip
     assert totals(5, 3, {}) == FrameTotals(5, 3, unfinished=2)
+
+
+def test_totals_are_never_below_zero():
+    counts = dict.fromkeys(("received", "labelled", "dropped", "malformed", "failed", "too_old"), 0)
+    before_the_last_label = {**counts, "received": 2, "labelled": 2}
+    assert totals(5, 3, before_the_last_label) == FrameTotals(5, 3, unfinished=2)
+    with pytest.raises(ErfSegError, match="counts do not add up"):
+        totals(5, 3, {**counts, "received": 6, "labelled": 6})
 
 
 def message(topic, live_ns):
@@ -352,6 +436,25 @@ class Killer(Watcher):
                 if "erf_seg_ros.segmentation_node" in child.cmdline():
                     child.kill()
         self.sent = done
+
+
+class InTheWay(Watcher):
+    """Once frames are sent, a folder is where the recorder is to write, as it closes its bag."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.place = place
+
+    def progress(self, done, note=""):
+        if done:
+            self.place.mkdir(exist_ok=True)
+
+
+def test_a_recorder_that_cannot_close_its_bag_is_an_error(folder, checkpoint, tmp_path):
+    bag = make_bag(folder / "short", 5)
+    options = LiveOptions(bag, CAMERA, tmp_path, str(checkpoint), parameters={"engine": "torch"})
+    with pytest.raises(ErfSegError, match=r"the disk refused .*metadata\.yaml.*: make room"):
+        run_live(options, InTheWay(tmp_path / "labels" / "metadata.yaml"))
 
 
 def test_a_node_that_dies_is_noticed_while_the_bag_plays(folder, checkpoint, tmp_path):

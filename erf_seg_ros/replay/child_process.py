@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from .events import read_events
+from .events import LAST_RESORT_S, read_events
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LOG_LINES_SHOWN = 8
@@ -68,8 +68,11 @@ class ChildProcess:
         if self.exit_status is None:
             self._process.send_signal(number)
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Ask it to end, wait, and kill what is left of it after `timeout_s`."""
+    def stop(self, timeout_s: float = LAST_RESORT_S + 5.0) -> None:
+        """Ask it to end, wait, and kill what is left of it after `timeout_s`.
+
+        Longer than it gives itself: one that is stuck says where before it is killed.
+        """
         self.signal(signal.SIGINT)
         try:
             with suppress(subprocess.TimeoutExpired):

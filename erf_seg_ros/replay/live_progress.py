@@ -25,12 +25,18 @@ class Listener(Protocol):
 
 
 class LiveProgress:
-    """What the events so far say about how far the run is."""
+    """What the events so far say about how far the run is.
+
+    `recorded` messages of all topics have reached the recorder; `written` is how many of them are
+    in the closed recording, None before that.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing sent."""
         self.sent = 0
         self.labelled = 0
+        self.recorded = 0
+        self.written: int | None = None
         self._all_sent = False
         self._last_live_ns = -1
         self._last_label_live_ns = -1
@@ -42,12 +48,15 @@ class LiveProgress:
     def add(self, event: dict[str, Any]) -> None:
         """Take note of one event of the player or the recorder."""
         now = time.monotonic()
+        self.recorded += event["event"] == "message"
         if event["event"] == "frame":
             self.sent = event["sent"]
             self._last_live_ns = event["live_ns"]
         elif event["event"] == "done":
             self._all_sent = True
             self._last_label_at = max(self._last_label_at, now - QUIET_S / 2)
+        elif event["event"] == "closed":
+            self.written = event["written"]
         elif event["event"] == "message" and event["topic"] == LABEL_TOPIC:
             if self.labelled:
                 self._longest_pause_s = max(self._longest_pause_s, now - self._last_label_at)

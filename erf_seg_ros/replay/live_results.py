@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
 
 from erf_seg_core.bags import BagReader
+from erf_seg_core.errors import ErfSegError
 from erf_seg_core.report.frames import Fate, FrameOutcome, FrameTotals
 from erf_seg_ros.timing import FrameTiming
 
@@ -98,11 +99,15 @@ def _outcome(
 
 
 def totals(recorded: int, labelled: int, counts: Mapping[str, int]) -> FrameTotals:
-    """Sums of a run; without the node's counts, whatever has no label counts as unfinished."""
-    if not counts:
+    """Sums of a run. Whatever has no label is unfinished where the node's counts are not known.
+
+    They come once a second, so that a run that was broken off may have labels after the last of
+    them. Raises `ErfSegError` where they contradict what was played and recorded.
+    """
+    if not counts or counts["labelled"] < labelled:
         return FrameTotals(recorded, labelled, unfinished=recorded - labelled)
     in_node = sum(counts[name] for name in _COUNTERS[1:])
-    return FrameTotals(
+    found = FrameTotals(
         recorded=recorded,
         labelled=labelled,
         dropped=counts["dropped"],
@@ -113,3 +118,9 @@ def totals(recorded: int, labelled: int, counts: Mapping[str, int]) -> FrameTota
         lost_to_node=recorded - counts["received"],
         lost_from_node=counts["labelled"] - labelled,
     )
+    if min(found.to_dict().values()) < 0:
+        raise ErfSegError(
+            f"the counts do not add up: {recorded} frames were played and {labelled} labels "
+            f"recorded, and the node counted {dict(counts)}; play the bag again"
+        )
+    return found

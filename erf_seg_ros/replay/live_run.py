@@ -7,10 +7,12 @@ accounted for: labelled, given up by the node, or lost on the way.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
@@ -41,6 +43,7 @@ def run_live(options: LiveOptions, listener: Listener) -> LiveRecording:
         run.end()
     if not run.progress.labelled and interrupted:
         raise KeyboardInterrupt
+    run.refuse_lost_recording()
     return collect(plan.labels, plan.played_frames, interrupted)
 
 
@@ -61,6 +64,7 @@ class _Run:
         self._events: Queue[dict[str, Any]] = Queue()
         self._dead_since = math.inf
         environment = {**domain.environment, **dds_profile.environment()}
+        environment |= _log_folder(plan.logs)
 
         def start(name: str, module: str, arguments: list[str]) -> ChildProcess:
             log = plan.logs / f"{name}.log"
@@ -95,18 +99,32 @@ class _Run:
         self._player.stop()
         self._node.stop()
 
+    def refuse_lost_recording(self) -> None:
+        """Raise `ErfSegError` unless the recorder closed its bag with all that it had reported."""
+        while not self._events.empty():
+            self._add(self._events.get())
+        status = self._recorder.exit_status
+        if status != 0 or self.progress.written != self.progress.recorded:
+            raise self._failure(
+                f"the recorder (exit status {status}) did not close {self._plan.labels} with the "
+                f"{self.progress.recorded} messages that it got: the recording is not whole"
+            )
+
     def _handle_next_event(self) -> None:
         self._refuse_the_dead()
         try:
             event = self._events.get(timeout=0.2)
         except Empty:
             return
-        if event["event"] == "error":
-            raise self._failure(event["message"])
+        self._add(event)
         if event["event"] == "matched":
             self._listener.stage("playing", self._plan.frames)
-        self.progress.add(event)
         self._listener.progress(self.progress.sent, f"{self.progress.labelled} labelled")
+
+    def _add(self, event: dict[str, Any]) -> None:
+        if event["event"] == "error":
+            raise self._failure(event["message"])
+        self.progress.add(event)
 
     def _refuse_the_dead(self) -> None:
         """Also while the player goes on sending; but a process may have said why it ended."""
@@ -126,6 +144,13 @@ class _Run:
         }
         logs = "".join(f"\n--- log of the {name}\n{tail}" for name, tail in tails.items() if tail)
         return ErfSegError(message + logs)
+
+
+def _log_folder(logs: Path) -> dict[str, str]:
+    """Where ROS keeps its own logs, unless the user says: HOME need not be writable."""
+    if {"ROS_LOG_DIR", "ROS_HOME"} & os.environ.keys():
+        return {}
+    return {"ROS_LOG_DIR": str(logs.absolute() / "ros")}
 
 
 @contextmanager

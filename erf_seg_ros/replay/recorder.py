@@ -127,7 +127,7 @@ def _run(args: argparse.Namespace, stop: threading.Event) -> None:
         while not stop.is_set() and not _quiet(recorder, args.quiet):
             executor.spin_once(timeout_sec=0.1)
         _write_what_has_arrived(recorder, executor)
-    emit("closed", written=recorder.written)
+    emit("closed", written=bag.message_count)
 
 
 def _quiet(recorder: Recorder, limit_s: float | None) -> bool:
