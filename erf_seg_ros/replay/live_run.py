@@ -148,7 +148,7 @@ class _Run:
 
 def _log_folder(logs: Path) -> dict[str, str]:
     """Where ROS keeps its own logs, unless the user says: HOME need not be writable."""
-    if {"ROS_LOG_DIR", "ROS_HOME"} & os.environ.keys():
+    if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
         return {}
     return {"ROS_LOG_DIR": str(logs.absolute() / "ros")}
 
