@@ -1,4 +1,4 @@
-"""A lifecycle node that refuses impossible transitions on every distribution."""
+"""A lifecycle node that answers every request, and tells why a transition failed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 
-from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from .answers import answer_always
 
 Transition = Callable[["SteadyLifecycleNode", LifecycleState], TransitionCallbackReturn]
 
@@ -28,28 +29,13 @@ def transition(callback: Transition) -> Transition:
 
 
 class SteadyLifecycleNode(LifecycleNode):
-    """`LifecycleNode` that answers "no" to a transition its state does not have.
+    """`LifecycleNode` that answers "no" to a transition its state does not have, and the like.
 
-    In Humble and Jazzy rclpy raises into the executor instead, which ends the process: asking an
-    active node to configure would kill it. Kilted answers by itself. `failure` is why the node is
-    not in the state that was asked for.
+    `failure` is why the node is not in the state that was asked for.
     """
 
     def __init__(self, name: str) -> None:
-        """Stand between the service and rclpy's own callback."""
+        """Create the node with rclpy's services."""
         super().__init__(name)
         self.failure = ""
-        change_state = self._service_change_state.callback
-
-        def answer(
-            request: ChangeState.Request, response: ChangeState.Response
-        ) -> ChangeState.Response:
-            try:
-                return change_state(request, response)
-            except RuntimeError as error:  # rclpy's RCLError, which has no public name
-                wanted = request.transition.label or request.transition.id
-                self.get_logger().error(f"transition {wanted} is not possible now: {error}")
-                response.success = False
-                return response
-
-        self._service_change_state.callback = answer
+        answer_always(self)

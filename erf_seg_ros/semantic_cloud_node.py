@@ -17,7 +17,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -30,11 +29,13 @@ from erf_seg_core.image_codec import decode_message
 from erf_seg_core.semantic_cloud import CloudBuilder, Semantics
 from erf_seg_core.stamp_join import StampJoin
 
+from .answers import answer_always
 from .class_colors import ClassColors
 from .cloud_health import CloudCounts, CloudHealth, Waiting
 from .cloud_messages import cloud_message, located_points, projection_of
 from .cloud_parameters import CloudSettings, declare_cloud_parameters
 from .diagnostics import diagnostic_name, to_status
+from .executor import AsideExecutor
 from .messages import image_to_bgr
 from .newest_frames import NewestFrames
 from .stop_signal import StopSignal
@@ -68,6 +69,7 @@ class SemanticCloudNode(Node):
     def __init__(self) -> None:
         """Declare parameters and subscribe; `ErfSegError` for unusable start parameters."""
         super().__init__(NODE_NAME)
+        answer_always(self)
         self._settings = declare_cloud_parameters(self)
         self._info: CameraInfo | None = None
         self._builder = CloudBuilder()
@@ -225,13 +227,10 @@ def _run(stop: StopSignal) -> int:
     except (ParameterException, ErfSegError) as error:
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
         return BAD_PARAMETER_STATUS
-    executor = SingleThreadedExecutor()
+    executor = AsideExecutor()
     executor.add_node(node)
-    try:
-        while rclpy.ok() and not stop.raised:
-            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
-    except ExternalShutdownException:
-        pass
+    while rclpy.ok() and not stop.raised:
+        executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
     executor.shutdown()
     node.finish()
     node.destroy_node()

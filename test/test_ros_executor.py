@@ -12,7 +12,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import Header
 
-from erf_seg_ros.executor import AsideExecutor
+from erf_seg_ros.executor import MOST_FAILURES, AsideExecutor
 from erf_seg_ros.lifecycle import SteadyLifecycleNode, transition
 
 PATIENCE_S = 20.0
@@ -83,6 +83,55 @@ def test_a_subscription_that_goes_meanwhile_does_not_end_the_executor(context):
     node.destroy_node()
     assert hand.subscription is None
     assert calls
+
+
+class Rotten(Waitable):
+    """Asks for a timer that is gone, as rclpy does if another thread destroys it at that moment."""
+
+    def __init__(self, node, times):
+        super().__init__(MutuallyExclusiveCallbackGroup())
+        self._timer = node.create_timer(1.0, print)
+        node.destroy_timer(self._timer)
+        self._left = times
+        node.add_waitable(self)
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        self._left -= 1
+        if self._left >= 0:
+            self._timer.handle.is_timer_ready()
+
+    def is_ready(self, wait_set):
+        return False
+
+
+def spin(executor, times):
+    for _ in range(times):
+        executor.spin_once(timeout_sec=0.0)
+
+
+def test_what_rclpy_cannot_wait_for_is_tried_again_but_not_for_ever(context):
+    node = rclpy.create_node("rotten", context=context)
+    executor = AsideExecutor(context=context)
+    executor.add_node(node)
+    calls = []
+    node.create_timer(0.0, lambda: calls.append("called"))
+    Rotten(node, times=3)
+    spin(executor, 5)
+    assert calls
+    Rotten(node, times=MOST_FAILURES)
+    with pytest.raises(RuntimeError, match="timer"):
+        spin(executor, MOST_FAILURES)
+    executor.shutdown()
+    node.destroy_node()
 
 
 class Stumbling(SteadyLifecycleNode):

@@ -9,6 +9,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from cloud_truth import expected_xyz
 from node_under_test import PATIENCE_S, Client, NodeProcess, bgr8, image_message, make_checkpoint
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
@@ -281,6 +283,16 @@ def test_stamps_within_slop_are_joined_under_the_labels(client, tmp_path, scenes
             return [c for c in client.received["points"] if c.header.stamp == header.stamp]
 
         assert client.wait_until(find, "the cloud")[0].header.frame_id == "depth_optical_frame"
+
+
+def test_a_request_that_rclpy_cannot_read_is_answered_and_survived(client, tmp_path):
+    no_type = Parameter(name="slop", value=ParameterValue(type=99))
+    with start(tmp_path) as node:
+        request = SetParameters.Request(parameters=[no_type])
+        (result,) = client.call("set_parameters", request).results
+        assert not result.successful
+        assert client.get_parameter("slop") == 0.0
+        assert node.end()[0] == 0
 
 
 def test_nothing_is_computed_without_a_subscriber(client, tmp_path, scenes):
