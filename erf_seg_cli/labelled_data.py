@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from erf_seg_core.class_sets import ClassSet
     from erf_seg_core.training.recipe import Source
 
 LAYOUTS = ("auto", "camvid", "cityscapes", "folder", "synthetic")
@@ -41,6 +42,17 @@ def data_source(args: argparse.Namespace, class_set: str) -> Source:
     whole = (folder / "images").is_dir() and not (folder / "val").is_dir()
     split = args.split or ("train" if whole else "val")
     return Source(_layout(args, class_set), args.data, split, only=tuple(args.only))
+
+
+def found_data_source(args: argparse.Namespace, class_set: ClassSet) -> Source | None:
+    """Return the same where --data is optional, found wanting now and not after long work."""
+    from erf_seg_core.training.sources import open_source
+
+    if args.data is None:
+        return None
+    source = data_source(args, class_set.name)
+    open_source(source, class_set, ".")
+    return source
 
 
 def _layout(args: argparse.Namespace, class_set: str) -> str:

@@ -28,9 +28,11 @@ SIZE = (64, 128)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def configurations(models="dg4_star_light", engines="onnxruntime", precisions="fp32", **more):
+def configurations(
+    models="dg4_star_light", engines="onnxruntime", precisions="fp32", sizes=(SIZE,), **more
+):
     words = (names.split(",") for names in (models, engines, precisions))
-    return combinations(*words, [SIZE], ["cpu"], [1], **more)
+    return combinations(*words, sizes, ["cpu"], [1], **more)
 
 
 def run_of(rows, baseline=None, **settings):
@@ -115,6 +117,7 @@ def test_combinations_add_the_baseline_and_each_row_once():
         ({"engines": "onyx"}, "no engine 'onyx'"),
         ({"precisions": "int4"}, "no precision 'int4'"),
         ({"batches": [0]}, "batch is 0"),
+        ({"sizes": [(60, 128)]}, "60×128 .* must be multiples of 8"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(mistake, message):
@@ -246,6 +249,48 @@ def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
     lines = (tmp_path / "bench.md").read_text().splitlines()
     assert sum(line.startswith("| dg4_star_light") for line in lines) == 2
     assert (tmp_path / "latency_miou.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (["--rounds", "0"], "--rounds: 0 is"),
+        (["--rounds", "0", "--roofline"], "--rounds: 0 is"),
+        (["--outputs", "0"], "--outputs: 0 is"),
+        (["--models", ","], "--models: an empty list"),
+        (["--sizes", "", "--roofline"], "--sizes: an empty list"),
+        (["--sizes", "0x0", "--roofline"], "0×0"),
+        (["--threads", "0", "--roofline"], "threads is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--data", "nowhere"], "nowhere has no folders"),
+        (["--output", "{file}"], "is a file"),
+        (["--output", "{file}/below"], "is a file"),
+    ],
+)
+def test_mistakes_cost_no_measuring(tmp_path, capsys, mistake, message):
+    (tmp_path / "file").touch()
+    mistake = [word.format(file=tmp_path / "file") for word in mistake]
+    try:
+        status = main(["bench", *QUICK, "--engines", "onnxruntime", *mistake])
+    except SystemExit as leaving:  # argparse's
+        status = leaving.code
+    error = capsys.readouterr().err
+    assert (status, message in error, "steps" in error) == (2, True, False)
+
+
+def test_a_run_without_any_row_is_a_failure(capsys):
+    arguments = [*QUICK, "--baseline", "none", "--engines", "onnxruntime", "--devices", "nope"]
+    assert main(["bench", *arguments]) == 2
+    assert "no row can run here: no device 'nope'" in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_are_printed(tmp_path, capsys):
+    (tmp_path / "bench.json").mkdir()
+    arguments = [*QUICK, "--baseline", "none", "--engines", "onnxruntime"]
+    assert main(["bench", *arguments, "--output", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "cannot write" in printed.err
+    assert any(line.startswith("dg4_star_light") for line in printed.out.splitlines())
 
 
 def test_bench_fails_by_a_ratio_that_is_not_reached(tmp_path, capsys):

@@ -2,10 +2,12 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from inference_helpers import info_for, random_network
 
+from erf_seg_cli.commands.quantize import pictures_of
 from erf_seg_cli.main import main
 from erf_seg_core.benchmark.run import street_images
 from erf_seg_core.checkpoint import build_from_checkpoint
@@ -125,3 +127,45 @@ def test_quantize_refuses_a_folder_without_pictures(tmp_path, capsys):
     folder.mkdir()
     assert main(["quantize", MODEL, "--images", str(folder)]) == 2
     assert str(folder) in capsys.readouterr().err
+
+
+def write_grey(folder, count, size=(64, 96)):
+    folder.mkdir()
+    for grey in range(count):
+        cv2.imwrite(str(folder / f"{grey:02}.png"), np.full((*size, 3), grey, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("most", "taken"), [(1, [0]), (3, [0, 3, 6]), (7, [0, 1, 2, 4, 5, 7, 8]), (20, range(10))]
+)
+def test_pictures_are_spread_over_the_folder(tmp_path, most, taken):
+    pictures = pictures_of(write_grey(tmp_path / "in", 10), most)
+    assert [picture[0, 0, 0] for picture in pictures] == list(taken)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (["--rounds", "0"], "--rounds: 0 is"),
+        (["--most", "0"], "--most: 0 is"),
+        (["--threads", "0"], "--threads: 0 is"),
+        (["--input-size", "0", "0"], "0×0"),
+        (["--data", "nowhere"], "nowhere has no folders"),
+    ],
+)
+def test_quantize_finds_mistakes_before_it_begins(tmp_path, capsys, cache, mistake, message):
+    arguments = ["quantize", MODEL, "--images", str(write_grey(tmp_path / "in", 1)), *mistake]
+    try:
+        status = main(arguments)
+    except SystemExit as leaving:  # argparse's
+        status = leaving.code
+    assert (status, message in capsys.readouterr().err) == (2, True)
+    assert not cache.exists()
+
+
+def test_quantize_takes_pictures_larger_than_any_camera_s(tmp_path, capsys):
+    arguments = ["--input-size", "64", "96", "--rounds", "1", "--threads", "1", "--json"]
+    folder = write_grey(tmp_path / "in", 1, size=(20, 5000))
+    assert main(["quantize", MODEL, "--images", str(folder), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["speedup"] > 0

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erf_seg_cli.labelled_data import add_data_arguments, data_source
-from erf_seg_core.errors import ErfSegError
+from erf_seg_cli.labelled_data import add_data_arguments, found_data_source
+from erf_seg_cli.replaying import positive
+from erf_seg_core.errors import ErfSegError, refuse_unwritable
 
 if TYPE_CHECKING:
     from erf_seg_core.benchmark import Benchmark, Configuration
+    from erf_seg_core.training.recipe import Source
 
 HELP = "measure speed: models × engines × precisions × sizes, interleaved, against a baseline"
 
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=_numbers, help="CPU threads (default: the physical cores usable here)"
     )
     parser.add_argument("--batch", type=_numbers, default="1", help="images per call")
-    parser.add_argument("--rounds", type=int, default=20, help="timed calls of each row")
+    parser.add_argument("--rounds", type=positive(int), default=20, help="timed calls of each row")
     parser.add_argument("--seed", type=int, default=0, help="of the order within each round")
     parser.add_argument(
         "--baseline",
@@ -58,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--outputs",
-        type=int,
+        type=positive(int),
         help="logits per pixel of every network; weights trained for another number are not used "
         "(default: that of the first model with weights, or the paper's 20)",
     )
@@ -97,19 +99,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_roofline(args: argparse.Namespace, machine: dict[str, Any]) -> int:
-    from erf_seg_core.benchmark.configuration import checked_model
+    from erf_seg_core.benchmark import combinations
     from erf_seg_core.benchmark.contenders import common_outputs, load_subject
     from erf_seg_core.benchmark.roofline import measure_peaks, measure_stages
     from erf_seg_core.benchmark.roofline_table import roofline_text, roofline_to_dict
-    from erf_seg_core.inference.engine import default_threads
 
-    models = [checked_model(model) for model in args.models]
-    threads, size = (args.threads or [default_threads()])[0], args.sizes[0]
-    outputs = args.outputs or common_outputs(models)
+    rows = combinations(
+        args.models, ["onnxruntime"], ["fp32"], args.sizes[:1], ["cpu"], _threads(args)[:1]
+    )
+    threads, size = rows[0].threads, rows[0].input_size
+    outputs = args.outputs or common_outputs([row.model for row in rows])
     peaks = measure_peaks(threads)
     stages = {
-        model: measure_stages(load_subject(model, outputs, size), size, threads, args.rounds)
-        for model in models
+        row.model: measure_stages(
+            load_subject(row.model, outputs, size), size, threads, args.rounds
+        )
+        for row in rows
     }
     if args.json:
         print(json.dumps({"machine": machine, **roofline_to_dict(peaks, stages)}))
@@ -122,21 +127,26 @@ def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:
     from erf_seg_core.benchmark.ratios import judge, read_ratios
 
     ratios = read_ratios(args.require) if args.require else []
+    if args.output:
+        refuse_unwritable(args.output)
     benchmark, configurations = _planned(args)
     interrupted = _measure(benchmark, configurations)
-    if not benchmark.measured() and not benchmark.failed():
-        raise KeyboardInterrupt
+    if not benchmark.measured():
+        if interrupted:
+            raise KeyboardInterrupt
+        reasons = "; ".join(sorted({row.failure for row in benchmark.failed()}))
+        raise ErfSegError(f"no row can run here: {reasons}")
     document = {"machine": machine, "interrupted": interrupted, **_results(benchmark)}
     verdicts = [] if interrupted else judge(benchmark, ratios)
     document["ratios"] = [{"text": str(verdict), "holds": verdict.holds} for verdict in verdicts]
-    if args.output:
-        _write(args.output, benchmark, document, machine)
     if args.json:
         print(json.dumps(document))
     else:
         _print_results(benchmark, interrupted)
     for verdict in verdicts:
         print(verdict, file=sys.stderr if args.json else sys.stdout)
+    if args.output:
+        _write(args.output, benchmark, document, machine)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if all(verdict.holds for verdict in verdicts) else EXIT_TOO_SLOW
@@ -145,10 +155,9 @@ def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:
 def _planned(args: argparse.Namespace) -> tuple[Benchmark, list[Configuration]]:
     from erf_seg_core.benchmark import Baseline, Benchmark, Settings, combinations
     from erf_seg_core.benchmark.contenders import common_outputs
-    from erf_seg_core.inference.engine import default_threads
 
-    if args.rounds < 1:
-        raise ErfSegError(f"--rounds is {args.rounds}; it must be at least 1")
+    if args.seed < 0:
+        raise ErfSegError(f"--seed is {args.seed}; it must be at least 0")
     baseline = None if args.baseline == "none" else Baseline.parse(args.baseline)
     configurations = combinations(
         args.models,
@@ -156,7 +165,7 @@ def _planned(args: argparse.Namespace) -> tuple[Benchmark, list[Configuration]]:
         args.precisions,
         args.sizes,
         args.devices,
-        args.threads or [default_threads()],
+        _threads(args),
         args.batch,
         baseline,
     )
@@ -166,17 +175,26 @@ def _planned(args: argparse.Namespace) -> tuple[Benchmark, list[Configuration]]:
         args.outputs or common_outputs([c.model for c in configurations]),
         args.seed,
         memory=not args.no_memory,
-        data=data_source(args, _class_set(args.models)) if args.data else None,
+        data=_data(args) if args.data else None,
     )
     return Benchmark(settings, baseline), configurations
 
 
-def _class_set(models: list[str]) -> str:
-    """Class set of the first model with weights: the others are scored on the same images."""
+def _threads(args: argparse.Namespace) -> list[int]:
+    from erf_seg_core.inference.engine import default_threads
+
+    return args.threads or [default_threads()]
+
+
+def _data(args: argparse.Namespace) -> Source | None:
+    """Images in the classes of the first model with weights: the others are scored on the same."""
     from erf_seg_core.benchmark.contenders import load_subject
 
-    subjects = (load_subject(model, None, (8, 8)) for model in models)
-    return next((s.info.class_set.name for s in subjects if s.weights == "trained"), "")
+    for model in args.models:
+        subject = load_subject(model, None, (8, 8))
+        if subject.weights == "trained":
+            return found_data_source(args, subject.info.class_set)
+    raise ErfSegError("--data is for models with weights, and none of these has any")
 
 
 def _measure(benchmark: Benchmark, configurations: list[Configuration]) -> bool:
@@ -252,7 +270,10 @@ def _busy_warning(cores: float) -> list[str]:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("an empty list leaves nothing to measure")
+    return names
 
 
 def _numbers(text: str) -> list[int]:

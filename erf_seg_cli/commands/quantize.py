@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erf_seg_cli.labelled_data import add_data_arguments, data_source
+from erf_seg_cli.labelled_data import add_data_arguments, found_data_source
+from erf_seg_cli.replaying import positive
 from erf_seg_core.errors import ErfSegError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from erf_seg_core.benchmark import Benchmark
-    from erf_seg_core.checkpoint import CheckpointInfo
+    from erf_seg_core.training.recipe import Source
 
 HELP = "calibrate a model for INT8 on the CPU with your pictures; compare its speed and mIoU"
 
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, required=True, help="folder of pictures like those it is to label"
     )
-    parser.add_argument("--most", type=int, default=32, help="pictures to use, evenly spread")
+    parser.add_argument(
+        "--most", type=positive(int), default=32, help="pictures to use, evenly spread"
+    )
     parser.add_argument(
         "--input-size",
         nargs=2,
@@ -33,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("HEIGHT", "WIDTH"),
         help="what the network sees (default: the checkpoint's)",
     )
-    parser.add_argument("--rounds", type=int, default=20, help="timed calls of each precision")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: the physical cores)")
+    parser.add_argument(
+        "--rounds", type=positive(int), default=20, help="timed calls of each precision"
+    )
+    parser.add_argument(
+        "--threads", type=positive(int), help="CPU threads (default: the physical cores)"
+    )
     add_data_arguments(parser, required=False, purpose="to measure the loss of mIoU on")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -50,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
     net, info = build_from_checkpoint(args.model)
     size = tuple(args.input_size) if args.input_size else info.input_size
-    images = _pictures(args.images, args.most)
+    data = found_data_source(args, info.class_set)
+    images = pictures_of(args.images, args.most)
+    benchmark = _comparison(args, info.num_outputs, size, images[0].shape[:2], data)
     with tqdm(unit=" steps", mininterval=1) as progress:
 
         def on_step(what: str = "calibrating") -> None:
@@ -58,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
             progress.update()
 
         calibrate(net, size, images, str(args.images), on_step)
-        benchmark = _comparison(args, info, size, images[0].shape[:2])
         run_benchmark(benchmark, list(benchmark.rows), on_step)
     document = _document(benchmark)
     calibration = record_worth(
@@ -69,26 +77,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(folder: Path, most: int) -> list[np.ndarray]:
+def pictures_of(folder: Path, most: int) -> list[np.ndarray]:
+    """Return pictures of a folder, spread evenly over it."""
     from erf_seg_core.inference.media import ImageFile, find_media
 
     files = [medium for medium in find_media([folder]) if isinstance(medium, ImageFile)]
-    if not files or most < 1:
+    if not files:
         raise ErfSegError(f"there is no picture to calibrate with in {folder}")
-    step = max(1, len(files) // most)
-    return [image for file in files[::step][:most] for image in file.frames()]
+    count = min(most, len(files))
+    spread = [files[index * len(files) // count] for index in range(count)]
+    return [image for file in spread for image in file.frames()]
 
 
 def _comparison(
     args: argparse.Namespace,
-    info: CheckpointInfo,
+    outputs: int,
     size: tuple[int, int],
     image_size: tuple[int, int],
+    data: Source | None,
 ) -> Benchmark:
     """Plan both precisions in the same rounds, float32 as the baseline."""
     from erf_seg_core.benchmark import Baseline, Benchmark, Row, Settings, combinations
     from erf_seg_core.benchmark.configuration import checked_model
     from erf_seg_core.inference.engine import default_threads
+    from erf_seg_core.synthetic.drive import LARGEST, SMALLEST
 
     threads = [args.threads or default_threads()]
     baseline = Baseline(checked_model(args.model), "onnxruntime")
@@ -96,8 +108,8 @@ def _comparison(
         *([args.model], ["onnxruntime"], ["fp32", "int8"], [size], ["cpu"], threads),
         baseline=baseline,
     )
-    data = data_source(args, info.class_set.name) if args.data else None
-    settings = Settings(image_size, args.rounds, info.num_outputs, memory=False, data=data)
+    height, width = (min(max(side, SMALLEST), LARGEST) for side in image_size)
+    settings = Settings((height, width), args.rounds, outputs, memory=False, data=data)
     return Benchmark(settings, baseline, {row: Row(row) for row in rows})
 
 
@@ -107,7 +119,9 @@ def _document(benchmark: Benchmark) -> dict[str, Any]:
     plain, int8 = benchmark.rows.values()
     if int8.failure or plain.failure:
         raise ErfSegError(f"INT8 does not run here: {int8.failure or plain.failure}")
-    scored = benchmark.settings.data is not None and int8.accuracy and plain.accuracy
+    scored = benchmark.settings.data is not None
+    if scored and not (int8.accuracy and plain.accuracy):
+        raise ErfSegError("; ".join(dict.fromkeys(benchmark.remarks)))
     return {
         "miou_loss": plain.accuracy.miou - int8.accuracy.miou if scored else None,
         "speedup": benchmark.speedup(int8).value,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..checkpoint import SUFFIX, find_checkpoint
 from ..errors import ErfSegError
+from ..inference.segmenter import checked_input_size
 from ..models import parse_model_name
 
 EAGER = ("eager", "upstream")
@@ -93,13 +94,15 @@ def combinations(
 ) -> list[Configuration]:
     """Every combination, and the baseline of each group; eager engines exist in float32 only.
 
-    Raises `ErfSegError` for an unknown model, engine or precision, or a number below 1.
+    Raises `ErfSegError` for an unknown model, engine or precision, an input size that is not
+    possible, or a number below 1.
     """
     _refuse_unknown("engine", engines, ENGINES)
     _refuse_unknown("precision", precisions, PRECISIONS)
     _refuse_below_one("threads", threads)
     _refuse_below_one("batch", batches)
     models = [checked_model(model) for model in models]
+    sizes = [checked_input_size(size) for size in sizes]
     rows = [
         Configuration(model, engine, precision, size, device, count, batch)
         for device, size, count, model, engine, precision, batch in itertools.product(

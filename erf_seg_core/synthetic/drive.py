@@ -22,7 +22,7 @@ from .style import draw_layout, draw_palette, draw_weather
 from .traffic import Traffic, draw_ego
 from .world import World
 
-_SMALLEST, _LARGEST = 32, 4096
+SMALLEST, LARGEST = 32, 4096
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class SyntheticDrive:
     ) -> None:
         """Draw the drive; the first one of a process also paints the textures (a second)."""
         height, width = size
-        if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
+        if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
             raise ErfSegError(
                 f"a synthetic frame of {width}×{height} is not possible: each side must have "
-                f"{_SMALLEST} to {_LARGEST} pixels"
+                f"{SMALLEST} to {LARGEST} pixels"
             )
         if seed < 0 or not rate_hz > 0:
             raise ErfSegError(f"seed {seed} must be 0 or more, and rate {rate_hz} above 0")
