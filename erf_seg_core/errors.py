@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -35,6 +36,16 @@ def refuse_unwritable(path: Path) -> None:
         raise ErfSegError(f"cannot make the folder {path}: {nearest} is a file")
     if not os.access(nearest, os.W_OK):
         raise ErfSegError(f"cannot make the folder {path}: {nearest} may not be written")
+
+
+def refuse_irregular(path: Path) -> None:
+    """Find out before long work whether a file of results would replace more than such a file."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing is there, or writing will tell why it cannot be
+        return
+    if not stat.S_ISREG(mode):
+        raise ErfSegError(f"{path} is a folder, a link or a device: choose another output")
 
 
 def refuse_undecodable(path: Path) -> None:

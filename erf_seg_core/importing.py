@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checkpoint import CheckpointInfo, describe_difference, inference_state, save_checkpoint
 from .class_sets import ClassSet, load_class_set
-from .errors import ErfSegError
+from .errors import ErfSegError, refuse_irregular
 from .models import ModuleOrder, build_model, get_spec
 
 # Names of the released depthwise modules' layers → ours, in the order in which they run.
@@ -55,9 +55,11 @@ def import_checkpoint(
         module_order: order of the depthwise modules; weights that others trained may be "figure2".
 
     Raises:
-        ErfSegError: the file cannot be read or a tensor is missing, extra or of another shape.
+        ErfSegError: the file cannot be read or a tensor is missing, extra or of another shape; the
+            output would replace something that is no file.
 
     """
+    refuse_irregular(Path(output))
     class_set = class_set or load_class_set("cityscapes19")
     tensors = convert_state_dict(read_state_dict(source), model)
     num_outputs = _count_outputs(tensors, source)

@@ -1,4 +1,7 @@
 import json
+import os
+import resource
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -192,6 +195,31 @@ def test_bad_requests_are_refused(tmp_path):
         export_onnx(net, info, tmp_path / "file" / "net.onnx")
 
 
+def test_a_full_disk_leaves_the_older_file(tmp_path):
+    """A limit on the size of files stands in for the disk: the system refuses in the same way."""
+    net = random_network("dg4_star_light")
+    path = export_onnx(net, info_for(net), tmp_path / "net.onnx").path
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        with pytest.raises(ErfSegError, match=r"cannot write .*: File too large"):
+            export_onnx(net, info_for(net), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_devices_links_and_folders_are_not_replaced(tmp_path):
+    net = random_network("dg4_star_light")
+    (tmp_path / "link").symlink_to("elsewhere.onnx")
+    os.mkfifo(tmp_path / "device")
+    for output in (tmp_path, tmp_path / "link", tmp_path / "device"):
+        with pytest.raises(ErfSegError, match=f"{output} is a folder, a link or a device"):
+            export_onnx(net, info_for(net), output)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "device").is_fifo()
+
+
 def test_a_check_finds_a_file_of_another_network(tmp_path):
     net = random_network("dg4_star_light")
     exported = export_onnx(random_network("dg4_star_light", seed=9), info_for(net), tmp_path / "n")
@@ -219,8 +247,6 @@ def test_the_command_writes_checks_and_says_so(tmp_path, capsys):
 
 def test_the_readme_describes_the_files(tmp_path):
     """The Triton configuration of the README has the names, types and shapes of the file."""
-    from pathlib import Path
-
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     configuration = readme.split("```protobuf\n")[1].split("```")[0]
     net, info = build_from_checkpoint("dg4")

@@ -1,3 +1,4 @@
+import os
 import re
 
 import cv2
@@ -229,3 +230,12 @@ def test_released_weights_label_real_cityscapes_frames(
         scores.update(labels, truth)
     assert scores.matrix.sum() > 1_500_000
     assert scores.accuracy() >= 0.93
+
+
+def test_an_output_that_is_no_file_is_not_replaced(tmp_path):
+    torch.save(inference_state(build_model("erfnet", 20)), tmp_path / "erfnet.pth")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(ErfSegError, match="fifo is a folder, a link or a device"):
+        import_checkpoint(tmp_path / "erfnet.pth", "erfnet", fifo)
+    assert fifo.is_fifo()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from ..checkpoint import CheckpointInfo
 from ..class_sets import VOID_ID
-from ..errors import ErfSegError
+from ..errors import ErfSegError, refuse_irregular
 from ..models import SegmentationNetwork
 from .onnx_builder import DEFAULT_OPSET, OPSETS
 from .onnx_graph import GraphOptions, Output, build_graph, lower_for
@@ -68,7 +68,7 @@ def export_onnx(
     path: str | Path,
     options: ExportOptions | None = None,
 ) -> Exported:
-    """Write a network as ONNX.
+    """Write a network as ONNX; the file appears whole or not at all.
 
     Batch norms are folded and negligible weights zeroed, see `program`; each step is the operator
     that has its name. The file's metadata holds the model's name, the input's meaning,
@@ -84,7 +84,8 @@ def export_onnx(
         ErfSegError: impossible size, output or opset, or a file that cannot be written.
 
     """
-    options = options or ExportOptions()
+    path, options = Path(path), options or ExportOptions()
+    refuse_irregular(path)
     if options.output not in OUTPUTS:
         raise ErfSegError(f"no export output '{options.output}'; it is one of {', '.join(OUTPUTS)}")
     if options.opset not in OPSETS:
@@ -100,12 +101,7 @@ def export_onnx(
     model = build_graph(lower_for(net, graph_options), graph_options)
     metadata = _metadata(info, options, size)
     helper.set_model_props(model, metadata)
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise ErfSegError(f"cannot write {path}: {error}") from error
+    _write_whole(path, model.SerializeToString())
     return Exported(
         path,
         options,
@@ -114,6 +110,20 @@ def export_onnx(
         tuple(_tensor(value) for value in model.graph.output),
         metadata,
     )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Replace the file only once all is on the disk: somebody may be loading the older one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ErfSegError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _metadata(
