@@ -56,23 +56,22 @@ def blend(
         labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     colors = colorize(labels, class_set)
     blended = cv2.addWeighted(image_bgr, 1.0 - alpha, colors, alpha, 0.0)
-    void = cv2.compare(labels, float(class_set.num_classes), cv2.CMP_GE)
-    return cv2.copyTo(image_bgr, void, blended)
+    void = labels >= class_set.num_classes  # OpenCV's comparison refuses a single pixel
+    return cv2.copyTo(image_bgr, void.view(np.uint8), blended)
 
 
 def legend(class_set: ClassSet, width: int) -> np.ndarray:
-    """Swatch and name of every class in as many columns as fit, h×width×3 uint8 BGR on white."""
-    entry = _SWATCH + 3 * _GAP + max(_text_width(name) for name in class_set.names)
-    if width < entry:
-        raise ErfSegError(
-            f"the legend of '{class_set.name}' needs a width of at least {entry} pixels, "
-            f"not {width}"
-        )
-    columns = width // entry
+    """Swatch and name of every class in as many columns as fit, h×width×3 uint8 BGR on white.
+
+    Names that are too long for a single column are cut.
+    """
+    around = _SWATCH + 3 * _GAP
+    names = [_fitting(name, width - around) for name in class_set.names]
+    columns = max(1, width // (around + max(map(_text_width, names))))
     rows = -(-class_set.num_classes // columns)
     picture = np.full((rows * _ROW + _GAP, width, 3), _BACKGROUND, np.uint8)
     colors = class_set.palette_bgr()
-    for index, name in enumerate(class_set.names):
+    for index, name in enumerate(names):
         row, column = divmod(index, columns)
         left = _GAP + column * (width // columns)
         top = _GAP // 2 + row * _ROW + (_ROW - _SWATCH) // 2
@@ -82,6 +81,15 @@ def legend(class_set: ClassSet, width: int) -> np.ndarray:
         baseline = (left + _SWATCH + _GAP, top + _SWATCH - 4)
         cv2.putText(picture, name, baseline, _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
     return picture
+
+
+def _fitting(name: str, room: int) -> str:
+    """Return as much of a name as fits."""
+    if _text_width(name) <= room:
+        return name
+    while name and _text_width(f"{name}...") > room:
+        name = name[:-1]
+    return name and f"{name}..."
 
 
 def _text_width(text: str) -> int:

@@ -82,9 +82,9 @@ class Camera:
 
     def close(self) -> None:
         """Unsubscribe."""
-        if self._input is not None:
-            self._input.close()
-        self._input = None
+        source, self._input = self._input, None
+        if source is not None:
+            source.close()
 
     def destroy(self) -> None:
         """Unsubscribe and take the topics back."""
@@ -109,11 +109,14 @@ class Camera:
         return self._overlay.get_subscription_count() > 0
 
     def publish_label(self, header: Header, labels: np.ndarray) -> None:
-        """Publish H×W uint8 class ids, and the calibration of a camera that sees like them."""
+        """Publish H×W uint8 class ids."""
         self._label.publish(mono8_message(header, labels))
-        if self._info is not None:
-            height, width = labels.shape
-            self._camera_info.publish(scaled_camera_info(self._info, header, (height, width)))
+
+    def publish_camera_info(self, header: Header, size: tuple[int, int]) -> None:
+        """Publish the calibration of a camera that sees pictures of (height, width), if known."""
+        info = self._info  # comes in another thread
+        if info is not None:
+            self._camera_info.publish(scaled_camera_info(info, header, size))
 
     def publish_confidence(self, header: Header, confidence: np.ndarray) -> None:
         """Publish H×W uint8, 255 for certainty."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,9 +98,10 @@ class Pipeline:
             camera.close()
         for name in self._frames.close():
             self._by_name[name].counter.dropped()
-        if self._worker is not None:
-            self._worker.join(timeout)
-            if self._worker.is_alive():
+        worker = self._worker  # at the end of the process two threads may stop, and one forgets it
+        if worker is not None:
+            worker.join(timeout)
+            if worker.is_alive():
                 return False
         self._worker = None
         return True
@@ -139,6 +141,7 @@ class Pipeline:
         waiting_ms = (time.perf_counter() - frame.arrived) * 1e3
         try:
             image = image_to_bgr(frame.message)
+            camera.checks.observe(image, time.monotonic())
         except Exception as error:  # a message must never end the node, however it is broken
             reason = in_words(error)
             camera.counter.malformed(reason)
@@ -147,7 +150,6 @@ class Pipeline:
                 throttle_duration_sec=LOG_INTERVAL_S,
             )
             return None
-        camera.checks.observe(image, time.monotonic())
         clock.lap("convert")
         return _Job(camera, frame, image, clock, waiting_ms)
 
@@ -197,19 +199,42 @@ class Pipeline:
         settings: Settings,
         batch: int,
     ) -> None:
-        camera, header = job.camera, job.frame.message.header
         job.clock.stages_ms.update(result.timing)
         job.clock.restart()
-        camera.publish_label(header, result.labels)
+        try:
+            job.camera.publish_label(job.frame.message.header, result.labels)
+        except Exception as error:
+            self._count_failure(job, error)
+            return
         latency_ms = (time.perf_counter() - job.frame.arrived) * 1e3
+        with self._beside_the_label(job.camera):
+            self._publish_rest(segmenter, job, result, settings)
+        job.clock.lap("publish")
+        job.camera.counter.labelled(latency_ms, job.frame.age_ms)
+        with self._beside_the_label(job.camera):
+            self._publish_timing(segmenter, job, latency_ms, batch)
+
+    @contextmanager
+    def _beside_the_label(self, camera: Camera) -> Iterator[None]:
+        """What goes wrong here is logged: the label is out, and that is what counts."""
+        try:
+            yield
+        except Exception as error:
+            self._logger.error(
+                f"a label of {camera.topic} goes without its other outputs: {in_words(error)}",
+                throttle_duration_sec=LOG_INTERVAL_S,
+            )
+
+    def _publish_rest(
+        self, segmenter: Segmenter, job: _Job, result: Segmentation, settings: Settings
+    ) -> None:
+        camera, header = job.camera, job.frame.message.header
+        camera.publish_camera_info(header, result.labels.shape)
         if result.confidence is not None and camera.wants_confidence():
             camera.publish_confidence(header, result.confidence)
         if camera.wants_overlay():
             overlay = blend(job.image, result.labels, segmenter.class_set, settings.overlay_alpha)
             camera.publish_overlay(header, overlay)
-        job.clock.lap("publish")
-        camera.counter.labelled(latency_ms, job.frame.age_ms)
-        self._publish_timing(segmenter, job, latency_ms, batch)
 
     def _publish_timing(
         self, segmenter: Segmenter, job: _Job, latency_ms: float, batch: int

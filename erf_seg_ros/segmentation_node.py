@@ -179,8 +179,9 @@ class SegmentationNode(SteadyLifecycleNode):
     def finish(self) -> None:
         """Stop before the process ends, but wait only so long for the frame in the network."""
         self._end_bond()
-        if self._pipeline is not None:
-            self._pipeline.stop(timeout=GOODBYE_S)
+        pipeline = self._pipeline  # a transition, in its thread, may take it away
+        if pipeline is not None:
+            pipeline.stop(timeout=GOODBYE_S)
 
     def destroy_node(self) -> None:
         """Take the node off the network at once, without waiting for Python to collect it."""
@@ -222,9 +223,9 @@ class SegmentationNode(SteadyLifecycleNode):
             self.get_logger().error(f"no bond with the lifecycle manager: {in_words(error)}")
 
     def _end_bond(self) -> None:
-        if self._bond is not None:
-            self._bond.end()
-        self._bond = None
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.end()
 
     def _release(self) -> None:
         self._end_bond()
@@ -329,8 +330,9 @@ def _run(stop: StopSignal) -> int:
     while rclpy.ok() and not stop.raised:
         executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
     executor.shutdown(timeout_sec=0)  # a network may be loading: do not wait for it
-    node.finish()
-    node.destroy_node()
+    for farewell in (node.finish, node.destroy_node):
+        with suppress(Exception):  # a transition may be taking away the same things
+            farewell()
     return 0
 
 

@@ -332,6 +332,25 @@ def test_flicker_counts_changes_where_truth_stays():
 # ---- calibration
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_pictures_of_a_few_pixels_are_scored(size):
+    rng = np.random.default_rng(11)
+    confidence = np.full(size, 99, np.uint8)
+    confusion, calibration = ConfusionMatrix(CLASSES), Calibration()
+    outlines = BoundaryScore(CLASSES)
+    right = known = 0
+    for _ in range(20):
+        truth, labels = rng.choice(np.array([0, 1, VOID_ID], np.uint8), (2, *size))
+        confusion.update(labels, truth)
+        calibration.update(labels, confidence, truth)
+        outlines.update(labels, truth)
+        both = (truth != VOID_ID) & (labels != VOID_ID)
+        known, right = known + both.sum(), right + (both & (truth == labels)).sum()
+    assert calibration.counts[99].tolist() == [known, right]
+    assert np.trace(confusion.matrix) == right
+    assert confusion.matrix[:, :-1].sum() == known
+
+
 def test_reliability_pixel_by_pixel():
     rng = np.random.default_rng(10)
     truth, labels = blobs(rng), blobs(rng)

@@ -79,6 +79,7 @@ def test_the_papers_protocol_scores_at_half_the_size():
         assert scores.to_dict()["miou"] == 1.0
         assert asked.pop() == size
     assert subsampled(np.zeros((7, 9), np.uint8)).shape == (3, 4)
+    assert subsampled(np.zeros((1, 9), np.uint8)).shape == (1, 4)
 
 
 def test_scores_are_json_and_a_table():

@@ -1,6 +1,7 @@
 """The pipeline inside the test's process: what it computes, and when it leaves out."""
 
 import math
+import threading
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from node_under_test import PATIENCE_S, bgr8, image_message, make_checkpoint, make_picture
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
@@ -112,6 +114,47 @@ def test_confidence_and_overlay_are_computed_for_subscribers_only(node, running,
     label()
     assert (recorder.asked[-1]["confidence"], len(blends)) == (True, 1)
     spin_until(lambda: {m.encoding for m in outputs} == {"mono8", "bgr8"})
+
+
+def test_an_overlay_that_fails_costs_no_label(node, running, monkeypatch, capfd):
+    pipeline, _, spin_until = running
+    front = pipeline.cameras[0]
+    images = node.create_publisher(Image, "front/image", 10)
+    labels, timings = [], []
+    node.create_subscription(Image, "~/front/label", labels.append, 10)
+    node.create_subscription(DiagnosticArray, "~/front/timing", timings.append, 10)
+    node.create_subscription(Image, "~/front/overlay", print, 10)
+    spin_until(lambda: images.get_subscription_count() and front.wants_overlay())
+
+    def fail(*_):
+        raise RuntimeError("no paint")
+
+    monkeypatch.setattr(pipeline_module, "blend", fail)
+    images.publish(bgr8(PICTURE))
+    spin_until(lambda: labels and timings)
+    counts = front.counter.now()
+    assert (counts.labelled, counts.failed) == (1, 0)
+    assert "goes without its other outputs: RuntimeError: no paint" in capfd.readouterr().err
+    monkeypatch.setattr(front, "publish_label", fail)
+    images.publish(bgr8(PICTURE))
+    spin_until(lambda: front.counter.now().failed)
+    assert front.counter.now().labelled == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 2)])
+def test_tiny_images_have_all_outputs(node, running, size):
+    pipeline, _, spin_until = running
+    front = pipeline.cameras[0]
+    images = node.create_publisher(Image, "front/image", 10)
+    outputs = {}
+    for topic in ("label", "confidence", "overlay"):
+        received = outputs[topic] = []
+        node.create_subscription(Image, f"~/front/{topic}", received.append, 10)
+    spin_until(lambda: images.get_subscription_count() and front.wants_overlay())
+    spin_until(front.wants_confidence)
+    images.publish(bgr8(make_picture(0, *size)))
+    spin_until(lambda: all(outputs.values()))
+    assert {(m.height, m.width) for (m,) in outputs.values()} == {size}
 
 
 def test_cameras_have_their_own_topics_and_counts(node, running, segmenter):
@@ -251,6 +294,20 @@ def test_frame_that_is_on_its_way_while_the_pipeline_stops_is_dropped(running):
     pipeline._receive(front, Frame(bgr8(PICTURE), time.perf_counter(), math.nan))
     after = front.counter.now()
     assert (after.received, after.dropped) == (before.received + 1, before.dropped + 1)
+
+
+def test_two_threads_may_stop_at_the_same_time(running):
+    pipeline, _, _ = running
+
+    class Worker(threading.Thread):
+        def join(self, timeout=None):
+            super().join(timeout)
+            pipeline._worker = None  # the other thread's stop, which waited for the same end
+
+    pipeline.stop()
+    pipeline._worker = Worker()
+    pipeline._worker.start()
+    assert pipeline.stop(timeout=PATIENCE_S)
 
 
 def test_diagnostics_outlive_a_deactivation_in_their_middle(node, running, monkeypatch):

@@ -63,3 +63,22 @@ def test_process_that_hangs_says_where_and_ends(install):
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "does_not_end" in stderr
+
+
+@pytest.mark.parametrize("farewell", ["finish", "destroy_node"])
+def test_a_farewell_that_fails_is_still_a_good_end(ros_domain_id, monkeypatch, farewell):
+    """A transition in the other thread may take the same things away at that moment."""
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    from erf_seg_ros import segmentation_node
+
+    def fail(node):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(segmentation_node.SegmentationNode, farewell, fail)
+    stop = StopSignal()
+    stop.raised = True
+    rclpy.init()
+    try:
+        assert segmentation_node._run(stop) == 0
+    finally:
+        rclpy.shutdown()

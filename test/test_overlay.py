@@ -44,6 +44,15 @@ def test_blend_mixes_by_alpha_and_leaves_void_alone(image, labels, alpha):
     np.testing.assert_array_equal(image, before)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
+def test_blend_draws_pictures_of_a_few_pixels(image, labels, size):
+    rows, columns = size
+    for top in (4, 5):  # a void pixel, and one of a class
+        part = np.s_[top : top + rows, :columns]
+        result = blend(image[part], labels[part], CITYSCAPES)
+        np.testing.assert_array_equal(result, blend(image, labels, CITYSCAPES)[part])
+
+
 def test_blend_brings_labels_to_the_image_size(image):
     labels = np.array([[0, 10], [13, 255]], np.uint8)
     result = blend(image, labels, CITYSCAPES, alpha=1.0)
@@ -74,7 +83,13 @@ def test_legend_shows_every_colour_at_any_width(width):
     assert (picture[:, -1] == 255).all(), "an entry runs over the right edge"
 
 
-def test_legend_says_which_width_it_needs():
-    long = ClassSet("long", ("a rather long class name",), ((1, 2, 3),))
-    with pytest.raises(ErfSegError, match="width of at least"):
-        legend(long, 60)
+@pytest.mark.parametrize("width", [30, 200])
+def test_legend_cuts_names_that_are_too_long(width):
+    long = ClassSet("long", ("sky", "a rather long class name " * 9), ((1, 2, 3), (4, 5, 6)))
+    picture = legend(long, width)
+    assert picture.shape[1:] == (width, 3)
+    assert (picture[:, -1] == 255).all(), "the name runs over the right edge"
+    colors = set(map(tuple, picture.reshape(-1, 3).tolist()))
+    assert colors >= {(3, 2, 1), (6, 5, 4)}
+    written = (picture[:, 32:] < 128).any(axis=2).any(axis=0)  # columns of pixels beside the swatch
+    assert written[-20:].any() == (width == 200), "more of the name would have fitted"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ..class_sets import VOID_ID
@@ -53,12 +52,9 @@ class Calibration:
 
     def update(self, prediction: np.ndarray, confidence: np.ndarray, truth: np.ndarray) -> None:
         """Add one frame: three uint8 arrays of one shape."""
-        known = cv2.bitwise_and(
-            cv2.compare(truth, VOID_ID, cv2.CMP_NE), cv2.compare(prediction, VOID_ID, cv2.CMP_NE)
-        )
-        right = cv2.bitwise_and(cv2.compare(prediction, truth, cv2.CMP_EQ), known)
-        # 255 where true: 0 is what does not count, 1 is wrong, 2 is right.
-        verdict = cv2.add(cv2.bitwise_and(known, 1), cv2.bitwise_and(right, 1))
+        known = (truth != VOID_ID) & (prediction != VOID_ID)
+        right = known & (prediction == truth)
+        verdict = known.view(np.uint8) + right  # 0 is what does not count, 1 is wrong, 2 is right
         _, wrong, right = pair_counts(verdict, confidence, 3)
         self.counts[:, 0] += wrong + right
         self.counts[:, 1] += right

@@ -78,7 +78,7 @@ def score(
 def subsampled(truth: np.ndarray) -> np.ndarray:
     """Every second pixel of a label image; which of each pair is what PIL's nearest takes."""
     height, width = truth.shape
-    return resize_labels(truth, (height // 2, width // 2))
+    return resize_labels(truth, (max(1, height // 2), max(1, width // 2)))
 
 
 def _number(value: float) -> float | None:
