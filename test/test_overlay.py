@@ -92,4 +92,4 @@ def test_legend_cuts_names_that_are_too_long(width):
     colors = set(map(tuple, picture.reshape(-1, 3).tolist()))
     assert colors >= {(3, 2, 1), (6, 5, 4)}
     written = (picture[:, 32:] < 128).any(axis=2).any(axis=0)  # columns of pixels beside the swatch
-    assert written[-20:].any() == (width == 200), "more of the name would have fitted"
+    assert written[-40:].any() == (width == 200), "more of the name would have fitted"
