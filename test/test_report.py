@@ -4,6 +4,7 @@ import json
 import re
 import resource
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -262,6 +263,14 @@ def test_video_has_every_frame_and_opens(tmp_path):
     for frame, alpha in zip(frames, (0.0, 0.5, 0.25, 0.5, 0.25), strict=True):
         expected = (1 - alpha) * 128 + alpha * color
         assert np.abs(frame[120, 160] - expected).max() < 12
+
+
+def test_video_in_a_folder_with_a_colon_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("12:30").mkdir()
+    with OverlayVideo(Path("12:30/overlay.webm"), CLASSES, 10.0) as video:
+        video.add(MatchedFrame(0, np.zeros((90, 120, 3), np.uint8), None, None))
+    assert Path("12:30/overlay.webm").stat().st_size > 100
 
 
 def test_video_that_cannot_be_written_is_an_error(tmp_path):

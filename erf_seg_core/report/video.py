@@ -35,7 +35,7 @@ class OverlayVideo:
 
     def __init__(self, path: Path, class_set: ClassSet, rate_hz: float, alpha: float = 0.5) -> None:
         """Write to `path` at `rate_hz`; the first frame decides the size."""
-        self._path = path
+        self._path = path.absolute()  # FFmpeg takes "12:30/overlay.webm" for a URL
         self._class_set = class_set
         self._rate_hz = rate_hz
         self._alpha = alpha
