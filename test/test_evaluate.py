@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 
 import cv2
 import numpy as np
@@ -141,6 +142,15 @@ def test_official_ids_of_predictions(tmp_path):
     assert path.name == "aachen_0_1_pred_labelIds.png"
     with pytest.raises(ErfSegError, match="not train ids"):
         to_cityscapes_ids(np.array([[19]], np.uint8))
+
+
+def test_predictions_may_have_any_name_that_a_disk_takes(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    path = write_prediction(folder, os.fsdecode(b"\xe9.jpg"), labels, cityscapes=False)
+    assert (cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) == labels).all()
+    with pytest.raises(ErfSegError, match="cannot write "):
+        write_prediction(folder, "x" * 300, labels, cityscapes=False)
 
 
 @pytest.fixture

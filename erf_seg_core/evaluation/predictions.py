@@ -39,6 +39,9 @@ def write_prediction(folder: Path, image_name: str, labels: np.ndarray, cityscap
         labels = to_cityscapes_ids(labels)
     path = folder / f"{stem}.png"
     make_folder(folder)
-    if not cv2.imwrite(str(path), labels):
-        raise ErfSegError(f"cannot write {path}")
+    _, packed = cv2.imencode(".png", labels)  # `imwrite` crashes over names that are not UTF-8
+    try:
+        path.write_bytes(packed)
+    except OSError as error:
+        raise ErfSegError(f"cannot write {path}: {error.strerror}") from error
     return path
