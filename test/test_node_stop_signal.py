@@ -71,10 +71,14 @@ def test_a_farewell_that_fails_is_still_a_good_end(ros_domain_id, monkeypatch, f
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     from erf_seg_ros import segmentation_node
 
+    kind = segmentation_node.SegmentationNode
+    original = getattr(kind, farewell)
+
     def fail(node):
+        monkeypatch.setattr(kind, farewell, original)
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(segmentation_node.SegmentationNode, farewell, fail)
+    monkeypatch.setattr(kind, farewell, fail)
     stop = StopSignal()
     stop.raised = True
     rclpy.init()
