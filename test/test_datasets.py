@@ -1,5 +1,6 @@
 """Data sets for training: what is found, what is refused, and what a view is."""
 
+import os
 from dataclasses import replace
 
 import cv2
@@ -10,16 +11,20 @@ from training_data import write_camvid
 
 from erf_seg_core.class_sets import VOID_ID, load_class_set
 from erf_seg_core.errors import ErfSegError
+from erf_seg_core.label_png import decode_label, read_label
 from erf_seg_core.training.augment import random_view
 from erf_seg_core.training.dataset import TrainingImages, View, ViewOrder, Views
 from erf_seg_core.training.recipe import Augmentation, Source
-from erf_seg_core.training.sources import open_source, read_label, union_members
+from erf_seg_core.training.sources import open_source, read_image, union_members
 
 CAMVID = load_class_set("camvid11")
 CITYSCAPES = load_class_set("cityscapes19")
 PLAIN = Augmentation(
     crop=(48, 64), scale=(1, 1), flip=False, brightness=0, contrast=0, saturation=0, tint=0
 )
+
+LABEL = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 12
+PNG = cv2.imencode(".png", LABEL)[1].tobytes()
 
 
 def camvid(folder, **fields):
@@ -83,16 +88,35 @@ def test_only_train_may_be_a_folder_without_splits(tmp_path):
 def test_labels_that_are_no_ids_are_refused_by_their_kind(tmp_path, label, kind):
     path = tmp_path / "label.png"
     label.save(path)
-    with pytest.raises(ErfSegError, match=f"label.png is a {kind} PNG; save the class ids as"):
+    with pytest.raises(ErfSegError, match=f"label.png: its pixels are {kind}; save the"):
         read_label(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_damaged_labels_are_called_so(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is no PNG"),
+        (cv2.imencode(".jpg", LABEL)[1].tobytes(), "it is no PNG; save the class ids"),
+        (PNG[:20], "it is cut off"),
+        (PNG[:-30], "it is a damaged PNG"),
+        (PNG[:16] + b"\0\xff\xff\xff" * 2 + PNG[24:], "it is a damaged PNG"),
+    ],
+    ids=["empty", "JPEG", "head", "cut", "absurd size"],
+)
+def test_damaged_labels_are_called_so(tmp_path, content, reason):
     path = tmp_path / "label.png"
     path.write_bytes(content)
-    with pytest.raises(ErfSegError, match="cannot read label"):
+    with pytest.raises(ErfSegError, match=f"cannot read label .*label.png: {reason}"):
         read_label(path)
+
+
+def test_labels_have_any_name_and_images_one_that_opencv_survives(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xe9.png")
+    path.write_bytes(PNG)
+    np.testing.assert_array_equal(read_label(path), LABEL)
+    np.testing.assert_array_equal(decode_label(np.frombuffer(PNG, np.uint8)), LABEL)
+    with pytest.raises(ErfSegError, match=r"\\xe9.png is not UTF-8"):
+        read_image(path)
 
 
 def test_files_with_capital_endings_are_images_too(tmp_path):

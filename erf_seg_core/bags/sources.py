@@ -15,6 +15,7 @@ from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
 from ..image_codec import decode_compressed
 from ..image_files import is_image, opencv_path
+from ..label_png import read_label
 from ..synthetic import CameraIntrinsics, SyntheticDrive
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -98,11 +99,7 @@ class FolderSource:
             yield SourceFrame(image, uncalibrated(image), labels, jpeg=jpeg)
 
     def _labels(self, path: Path, size: tuple[int, int]) -> np.ndarray:
-        ids = cv2.imread(opencv_path(path), cv2.IMREAD_UNCHANGED)
-        if ids is None or ids.ndim != 2 or ids.dtype != np.uint8:
-            raise ErfSegError(
-                f"{path} is no label picture: it must be a PNG with one 8-bit channel"
-            )
+        ids = read_label(path)
         if ids.shape != size:
             raise ErfSegError(
                 f"{path} has {ids.shape[1]}×{ids.shape[0]} pixels, its image {size[1]}×{size[0]}"

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..bags import BagReader
 from ..bags.messages import COMPRESSED_IMAGE, typestore
 from ..errors import ErfSegError
 from ..image_codec import decode_image, decode_message
+from ..label_png import decode_label, read_label
 from ..report.matched_frames import Follower, StampedArray
 from .options import EvaluationOptions
 
@@ -66,21 +66,7 @@ class FolderTruth:
     def __call__(self, stamp_ns: int) -> np.ndarray | None:
         """Read the file of that stamp."""
         path = self._files.get(stamp_ns)
-        if path is None:
-            return None
-        return checked_labels(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), str(path))
-
-
-def checked_labels(labels: np.ndarray | None, what: str) -> np.ndarray:
-    """The labels themselves if they are uint8 H×W; otherwise `ErfSegError` about `what`."""
-    if labels is None:
-        raise ErfSegError(f"{what} is no picture that can be read")
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise ErfSegError(
-            f"{what} is no label image: it must have one channel of 8 bits (class ids), it is "
-            f"{labels.dtype} of shape {'×'.join(map(str, labels.shape))}"
-        )
-    return labels
+        return None if path is None else read_label(path)
 
 
 def refuse_other_shape(truth: np.ndarray, image: np.ndarray) -> None:
@@ -100,16 +86,24 @@ def _label_images(bag: BagReader, topic: str) -> Iterator[StampedArray]:
         try:
             content = typestore().deserialize_cdr(message.raw, message.msgtype)
             if message.msgtype == COMPRESSED_IMAGE:
-                if content.data[:2].tobytes() == b"\xff\xd8":
-                    raise ErfSegError("it is a JPEG, which does not keep ids exactly: use PNG")
-                labels = cv2.imdecode(content.data, cv2.IMREAD_UNCHANGED)
+                labels = decode_label(content.data)
             else:
-                labels = decode_message(content, decode_image)
+                labels = _single_bytes(decode_message(content, decode_image))
         except Exception as error:  # whatever a parser makes of damaged bytes
             raise ErfSegError(f"{what} cannot be read: {error}") from error
         stamp = content.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or message.time_ns
-        yield stamp_ns, content.header.frame_id, checked_labels(labels, what)
+        yield stamp_ns, content.header.frame_id, labels
+
+
+def _single_bytes(labels: np.ndarray) -> np.ndarray:
+    """The labels themselves if they are uint8 H×W."""
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise ErfSegError(
+            "it must have one channel of 8 bits (class ids), but is "
+            f"{labels.dtype} of shape {'×'.join(map(str, labels.shape))}"
+        )
+    return labels
 
 
 def _stamp_in(name: str) -> int | None:

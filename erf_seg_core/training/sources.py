@@ -16,15 +16,12 @@ import numpy as np
 from ..class_sets import VOID_ID, ClassSet, load_class_set
 from ..errors import ErfSegError
 from ..evaluation.predictions import CITYSCAPES_TRAIN_IDS
-from ..image_files import is_image
+from ..image_files import is_image, opencv_path
+from ..label_png import read_label
 from .recipe import Source
 
 _UNKNOWN = -1
 _WHOLE = "train"  # the split that a folder without splits is
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH, _PNG_COLOR = 24, 25  # places of these bytes in every PNG
-_PNG_COLORS = {0: "greyscale", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 
 IDD_LITE_UNIONS: dict[str, tuple[str, ...]] = {
     "drivable": ("road",),
@@ -111,33 +108,10 @@ def open_source(source: Source, class_set: ClassSet, data_root: str | Path) -> L
 
 def read_image(path: Path) -> np.ndarray:
     """Image file as uint8 BGR H×W×3; `ErfSegError` if it cannot be decoded."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(opencv_path(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ErfSegError(f"cannot read image {path}: it is missing, damaged or of no known format")
     return image
-
-
-def read_label(path: Path) -> np.ndarray:
-    """Label PNG as uint8 H×W; `ErfSegError` if it is damaged or no 8-bit greyscale image.
-
-    The header is looked at first, because OpenCV makes 255 of the 1 in a 1-bit mask, and colours
-    of a palette's indices.
-    """
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise ErfSegError(f"cannot read label {path}: {error.strerror}") from error
-    if packed.startswith(_PNG) and len(packed) > _PNG_COLOR:
-        depth, color = packed[_PNG_DEPTH], packed[_PNG_COLOR]
-        if (depth, color) != (8, 0):
-            kind = _PNG_COLORS.get(color, "unknown")
-            raise ErfSegError(
-                f"label {path} is a {depth}-bit {kind} PNG; save the class ids as 8-bit greyscale"
-            )
-    label = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED) if packed else None
-    if label is None or label.ndim != 2 or label.dtype != np.uint8:
-        raise ErfSegError(f"cannot read label {path}: it is damaged or no 8-bit greyscale PNG")
-    return label
 
 
 def _file_frame(image: Path, label: Path) -> Frame:
