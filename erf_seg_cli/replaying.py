@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
+
+from erf_seg_cli.argument_types import positive
 
 EXIT_INTERRUPTED = 130
 TRUTH_TOPIC = "/ground_truth/label"
@@ -63,7 +64,6 @@ def replay(args: argparse.Namespace, bag: Path) -> int:
     from erf_seg_core.bags.topics import choose_image_topic
     from erf_seg_core.report.replay_report import Truth
     from erf_seg_ros.replay.live_options import LiveOptions
-    from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
     from erf_seg_ros.replay.replay_bag import replay_bag
 
     with BagReader(bag) as reader:
@@ -84,7 +84,7 @@ def replay(args: argparse.Namespace, bag: Path) -> int:
         parameters={"engine": args.engine, "device": args.device},
     )
     truth = Truth(args.truth_topic, args.truth_classes)
-    with sigterm_as_ctrl_c(), ProgressBars() as bars:
+    with ProgressBars() as bars:
         summary = replay_bag(options, bars, truth, video=args.video)
     if args.json:
         print(json.dumps(summary.to_dict(), ensure_ascii=False))
@@ -144,16 +144,3 @@ class ProgressBars:
     def __exit__(self, *_: object) -> None:
         """Leave the last bar as it is."""
         self.close()
-
-
-def positive(kind: type) -> Any:
-    """For argparse's `type`: a finite number of that kind above 0."""
-
-    def convert(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is no finite number above 0")
-        return value
-
-    convert.__name__ = kind.__name__  # argparse names it in "invalid float value"
-    return convert

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from erf_seg_cli.argument_types import positive
 from erf_seg_cli.labelled_data import add_data_arguments, found_data_source
-from erf_seg_cli.replaying import positive
 from erf_seg_core.errors import ErfSegError, refuse_unwritable
 
 if TYPE_CHECKING:

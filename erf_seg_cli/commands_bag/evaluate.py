@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erf_seg_cli.replaying import ProgressBars, positive
+from erf_seg_cli.argument_types import positive
+from erf_seg_cli.replaying import ProgressBars
 
 if TYPE_CHECKING:
     from erf_seg_core.replay_evaluation.evaluation import Evaluation
@@ -113,9 +114,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_live(args: argparse.Namespace, options: EvaluationOptions, bags: list[Path]) -> Evaluation:
     from erf_seg_ros.replay.live_evaluation import evaluate_live
-    from erf_seg_ros.replay.live_run import sigterm_as_ctrl_c
 
-    with sigterm_as_ctrl_c(), ProgressBars() as bars:
+    with ProgressBars() as bars:
         return evaluate_live(bags, options, args.output, args.rate, bars)
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -151,13 +149,3 @@ def _log_folder(logs: Path) -> dict[str, str]:
     if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
         return {}
     return {"ROS_LOG_DIR": str(logs.absolute() / "ros")}
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: keeping what there is, leaving no process behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
