@@ -1,5 +1,8 @@
 import importlib.util
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -247,6 +250,38 @@ def test_tensorrt_keeps_the_engines_of_different_networks_apart(monkeypatch, tmp
     assert all(Path(path).is_dir() for path in paths)
     plain = [("CPUExecutionProvider", {})]
     assert with_engine_cache(plain, b"one") == plain
+
+
+def test_tensorrt_does_without_a_cache_that_cannot_be_written(monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    providers = [("TensorrtExecutionProvider", {"device_id": 0}), ("CPUExecutionProvider", {})]
+    assert with_engine_cache(providers, b"model") == providers
+    assert "engines are not kept, set XDG_CACHE_HOME: " in caplog.text
+
+
+WITHOUT_A_HOME = """
+import pwd, sys
+import numpy as np
+from erf_seg_core import load_segmenter
+
+def unknown(number):
+    raise KeyError(number)
+
+pwd.getpwuid = unknown  # as in a container whose user the system does not know
+segmenter = load_segmenter("dg4_star_light", device="cpu", engine="onnxruntime", input_size=(8, 8))
+print(segmenter(np.zeros((4, 4, 3), np.uint8)).labels.shape)
+"""
+
+
+def test_a_user_without_a_home_folder_has_a_cache_that_is_told(tmp_path):
+    names = set(os.environ) - {"HOME", "XDG_CACHE_HOME"}
+    environment = {name: os.environ[name] for name in names} | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_HOME], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "(4, 4)\n", done.stderr
+    assert f"no home folder, so {tmp_path}/cache-{os.getuid()} is the cache" in done.stderr
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 from typing import Any
 
 import onnxruntime
@@ -39,18 +40,12 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
     cuda: Provider = (_CUDA, {"device_id": device.index, "use_tf32": int(half)})
     if not tensorrt:
         return [cuda, (_CPU, {})]
-    options = {
-        "device_id": device.index,
-        "trt_fp16_enable": half,
-        "trt_engine_cache_enable": True,
-        "trt_timing_cache_enable": True,
-        "trt_timing_cache_path": str(user_cache("tensorrt")),
-    }
+    options = {"device_id": device.index, "trt_fp16_enable": half}
     return [(_TENSORRT, options), cuda, (_CPU, {})]
 
 
 def with_engine_cache(providers: list[Provider], model: bytes) -> list[Provider]:
-    """Give TensorRT a folder for this model's compiled engines.
+    """Give TensorRT a folder for this model's compiled engines, if one can be written.
 
     ONNX Runtime names them by the graph's names, not by its weights and sizes: of two models of
     ours in one folder, each would run the other's engine.
@@ -58,7 +53,20 @@ def with_engine_cache(providers: list[Provider], model: bytes) -> list[Provider]
     name, options = providers[0]
     if name != _TENSORRT:
         return providers
-    cache = user_cache("tensorrt") / hashlib.sha256(model).hexdigest()[:32]
-    cache.mkdir(parents=True, exist_ok=True)
-    logger.info("compiled TensorRT engines are kept in %s", cache)
-    return [(name, {**options, "trt_engine_cache_path": str(cache)}), *providers[1:]]
+    try:
+        folder = user_cache("tensorrt")
+        engines = folder / hashlib.sha256(model).hexdigest()[:32]
+        engines.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=engines):
+            pass
+    except OSError as error:
+        logger.warning("compiled TensorRT engines are not kept, set XDG_CACHE_HOME: %s", error)
+        return providers
+    logger.info("compiled TensorRT engines are kept in %s", engines)
+    cached = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(folder),
+    }
+    return [(name, {**options, **cached}), *providers[1:]]
