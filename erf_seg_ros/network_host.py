@@ -101,7 +101,7 @@ class NetworkHost:
             except EngineError:
                 self._failures += 1
                 self._usable = False
-                self._segmenter.close()  # the next one may need its memory
+                self._free(self._segmenter)  # the next one may need its memory
                 raise
 
     def exchange(self, options: Options, announce: Callable[[Segmenter], None]) -> None:
@@ -149,7 +149,7 @@ class NetworkHost:
     def close(self) -> None:
         """Free the network."""
         with self._alone():
-            self._segmenter.close()
+            self._free(self._segmenter)
 
     def _try(self, options: Options, cause: str) -> str:
         """One attempt of `recover`; returns why it failed, empty if it did not."""
@@ -159,7 +159,7 @@ class NetworkHost:
             return in_words(error)
         with self._alone():
             if self._usable:  # somebody exchanged it in the meantime
-                segmenter.close()
+                self._free(segmenter)
                 return ""
             passes = options is self._options
             message = f"labelling again with {segmenter.engine_name} on {segmenter.device}"
@@ -171,9 +171,16 @@ class NetworkHost:
 
     def _install(self, segmenter: Segmenter, options: Options, trouble: _Trouble) -> None:
         """Put a network in the place of the one in use; only `_alone`."""
-        self._segmenter.close()
+        self._free(self._segmenter)
         self._segmenter, self._options = segmenter, dict(options)
         self._trouble, self._usable = trouble, True
+
+    def _free(self, segmenter: Segmenter) -> None:
+        """Close a network; a device that is gone may refuse even that."""
+        try:
+            segmenter.close()
+        except Exception as error:
+            self._logger.error(f"a network could not be freed: {in_words(error)}")
 
     def _has_given_up(self) -> bool:
         return not self._usable and self._attempts >= len(self._retry_after_s)

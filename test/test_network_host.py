@@ -27,12 +27,18 @@ class FlakyEngine:
     def __init__(self, engine):
         self._engine = engine
         self.failures = 0
+        self.closes = True
 
     def run(self, images, confidence):
         if self.failures:
             self.failures -= 1
             raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
         return self._engine.run(images, confidence)
+
+    def close(self):
+        self._engine.close()
+        if not self.closes:
+            raise RuntimeError("CUDA error: unspecified launch failure")
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
@@ -231,6 +237,16 @@ def test_device_that_fails_again_at_once_leaves_the_cpu_too(make_host):
     assert host.segmenter.device == "cuda:0"
     host.recover(fail(host), cpu=True, stop=threading.Event())
     assert host.segmenter.device == "cpu"
+
+
+def test_device_that_refuses_to_be_freed_leaves_the_cpu(make_host, load, caplog):
+    host = make_host({**FIRST, "device": "cuda:0"})
+    host.segmenter._engine.closes = False
+    load.failures = 1
+    host.recover(fail(host), cpu=True, stop=threading.Event())
+    assert host.segmenter.device == "cpu"
+    label(host)
+    assert "could not be freed: RuntimeError: CUDA error: unspecified launch" in caplog.text
 
 
 def test_without_permission_the_cpu_is_left_alone(make_host, load):

@@ -198,9 +198,9 @@ class Segmenter:
 
     def close(self) -> None:
         """Free the engine; calls afterwards raise `ErfSegError`. May be called twice."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
 
 def load_segmenter(
