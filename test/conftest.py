@@ -1,12 +1,11 @@
 import os
 import signal
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from erf_seg_ros.replay.domain import this_machine_only
+from erf_seg_ros.replay.domain import private_domain
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script put into the background: our children would inherit the deafness.
@@ -25,34 +24,18 @@ def data_dir():
 
 
 @contextmanager
-def free_ros_domain():
-    """Claim a ROS domain that no other test on this machine uses."""
-    for domain in (*range(50, 100), *range(1, 50)):  # people who choose by hand choose small ones
-        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            # Binding a port outside the DDS range is the lock: the kernel frees it if we die.
-            lock.bind(("127.0.0.1", 39000 + domain))
-        except OSError:
-            lock.close()
-            continue
-        with lock:
-            yield domain
-        return
-    pytest.fail("no free ROS domain on this machine")
-
-
-def enter_ros_domain(patch, domain):
-    """Unseen by other machines, on which somebody may run the same tests, or a robot."""
-    patch.setenv("ROS_DOMAIN_ID", str(domain))
-    for name, value in this_machine_only().items():
-        patch.setenv(name, value)
+def own_ros_domain(patch):
+    """Enter a ROS domain that no other test on this machine uses, and no other machine sees."""
+    with private_domain() as domain:
+        for name, value in domain.environment.items():
+            patch.setenv(name, value)
+        yield int(domain.environment["ROS_DOMAIN_ID"])
 
 
 @pytest.fixture
 def ros_domain_id(monkeypatch):
     """A ROS domain of this test's own; child processes inherit it."""
-    with free_ros_domain() as domain:
-        enter_ros_domain(monkeypatch, domain)
+    with own_ros_domain(monkeypatch) as domain:
         yield domain
 
 
@@ -69,6 +52,5 @@ def context(ros_domain_id):
 @pytest.fixture(scope="module")
 def module_ros_domain_id():
     """A ROS domain of this test module's own, for a node that several tests share."""
-    with free_ros_domain() as domain, pytest.MonkeyPatch.context() as patch:
-        enter_ros_domain(patch, domain)
+    with pytest.MonkeyPatch.context() as patch, own_ros_domain(patch) as domain:
         yield domain

@@ -391,6 +391,8 @@ def test_an_output_that_is_no_folder_is_found_first(data):
     (data / "file").write_text("")
     with pytest.raises(ErfSegError, match="cannot make the folder"):
         run(data, output=str(data / "file" / "run"))
+    with pytest.raises(ErfSegError, match="not UTF-8"):
+        run(data, output=str(data / "r\udcfcn"))
 
 
 def test_nothing_to_learn_or_to_score_is_refused(data):

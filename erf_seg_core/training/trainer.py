@@ -22,7 +22,7 @@ from ..checkpoint import (
     save_checkpoint,
 )
 from ..class_sets import VOID_ID, ClassSet, load_class_set
-from ..errors import ErfSegError, refuse_unwritable
+from ..errors import ErfSegError, refuse_undecodable, refuse_unwritable
 from ..grouping import GradualGrouping, apply_moves, densify
 from ..models import SegmentationNetwork, build_model, get_spec, parse_model_name
 from ..output_lock import output_lock
@@ -85,6 +85,7 @@ class Training:
         _check_device(recipe, device)
         self.data_root = Path(recipe.data_root or os.environ.get(DATA_VARIABLE, "."))
         self._check_stages()
+        refuse_undecodable(self.folder)  # OpenCV, which draws into it, crashes over such names
         refuse_unwritable(self.folder)
         self.state = {} if restart else _load_state(self.folder, recipe)
         self.validation = {

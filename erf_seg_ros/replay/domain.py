@@ -41,15 +41,14 @@ def private_domain() -> Iterator[PrivateDomain]:
         except OSError:
             lock.close()
             continue
-        environment = {"ROS_DOMAIN_ID": str(domain), **this_machine_only()}
+        environment = {"ROS_DOMAIN_ID": str(domain), **_this_machine_only()}
         with lock:
             yield PrivateDomain(environment, lock.fileno())
         return
     raise ErfSegError(f"{len(_DOMAINS)} replays are running on this machine; wait for one to end")
 
 
-def this_machine_only() -> dict[str, str]:
-    """Environment in which a process of any domain is not seen by other machines."""
+def _this_machine_only() -> dict[str, str]:
     if os.environ.get("ROS_DISTRO") == "humble":  # its name then; newer ROS warns about it
         return {"ROS_LOCALHOST_ONLY": "1"}
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
