@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 
@@ -18,3 +19,10 @@ def positive(kind: type) -> Any:
 
     convert.__name__ = kind.__name__  # argparse names it in "invalid float value"
     return convert
+
+
+def named_path(text: str) -> Path:
+    """For argparse's `type`: an empty name would be the folder that the user is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; is a variable of the shell not set?")
+    return Path(text)

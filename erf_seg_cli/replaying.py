@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from erf_seg_cli.argument_types import positive
+from erf_seg_cli.argument_types import named_path, positive
 
 EXIT_INTERRUPTED = 130
 TRUTH_TOPIC = "/ground_truth/label"
@@ -20,7 +20,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser, output: str | None, vi
     parser.add_argument("--model", default="dg4", help="name or checkpoint file")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=named_path,
         default=output,
         required=output is None,
         metavar="DIR",

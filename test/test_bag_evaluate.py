@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from itertools import count
 from pathlib import Path
 
@@ -442,6 +443,14 @@ def test_truth_from_a_folder(network, drive, tmp_path, name):
     assert np.array_equal(scores_of(tmp_path / "out").confusion.sum(axis=0), expected.matrix)
 
 
+def test_results_need_a_folder_with_a_name(network, drive, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        evaluate(drive, network=network, output="")
+    assert "the name is empty" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_reference_model_instead_of_truth(network, other_network, drive, tmp_path):
     arguments = [drive, "--reference", other_network, "--limit", 4]
     both = f"{network},{other_network}"
@@ -537,6 +546,21 @@ class Copying:
         labels = frame.image_bgr[..., 2] // 25
         result = Segmentation(labels, np.full(size, 200, np.uint8))
         return result, {"network": 1.0, "total": 1.0}
+
+
+class SlowCopying(Copying):
+    def __call__(self, frame, size):
+        time.sleep(1.0)
+        return super().__call__(frame, size)
+
+
+def test_a_reference_costs_the_models_no_time(tmp_path, network):
+    task = BagTask(
+        write_drive(tmp_path / "drive", 4), "drive", EvaluationOptions((str(network),)), {}
+    )
+    result = evaluate_bag(task, {"a": Copying()}, reference=SlowCopying())
+    assert len(result.models["a"].table) == 4
+    assert result.seconds < 4
 
 
 def test_memory_does_not_grow_with_the_drive(tmp_path, network):

@@ -1,8 +1,10 @@
 """Bags: what is written comes back, in both storages, from every kind of bag, also damaged ones."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -486,3 +488,24 @@ def test_full_disk_leaves_a_readable_bag(tmp_path, storage):
         assert stamp_ns == index + 1
         expected = np.random.default_rng(index).integers(0, 256, (500, 700, 3), np.uint8)
         assert np.array_equal(image, expected)
+
+
+def test_a_bag_that_its_recorder_did_not_close_is_not_read_as_a_shorter_one(tmp_path):
+    drive = write_bag(tmp_path / "drive")
+    (file,) = drive.glob("*.db3")
+    with closing(sqlite3.connect(file)) as recorder:
+        recorder.execute("PRAGMA journal_mode=WAL")
+        recorder.execute(
+            "INSERT INTO messages SELECT NULL, topic_id, timestamp, data FROM messages"
+        )
+        recorder.commit()
+        shutil.copytree(drive, tmp_path / "torn")
+    (file,) = (tmp_path / "torn").glob("*.db3")
+    for bag in (tmp_path / "torn", file):
+        with pytest.raises(ErfSegError, match=r"was not closed.*wal_checkpoint"):
+            BagReader(bag)
+    with closing(sqlite3.connect(file)) as rescuer:  # what the message advises
+        rescuer.execute("PRAGMA wal_checkpoint")
+        rescuer.execute("SELECT count(*) FROM messages").fetchall()
+    with BagReader(file) as bag:
+        assert len(list(bag.images(CAMERA))) == 2 * 5

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erf_seg_cli.argument_types import positive
+from erf_seg_cli.argument_types import named_path, positive
 from erf_seg_cli.labelled_data import add_data_arguments, found_data_source
 from erf_seg_core.errors import ErfSegError, refuse_unwritable
 
@@ -81,7 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML list of {faster, than, at_least}; status 1 if a ratio is not reached",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write bench.json, bench.md, latency_miou.png"
+        "--output",
+        type=named_path,
+        metavar="DIR",
+        help="write bench.json, bench.md, latency_miou.png",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erf_seg_cli.argument_types import named_path
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="dg4", metavar="NAME_OR_PATH", help="shipped model or checkpoint file"
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for the results"
+        "--output", required=True, type=named_path, metavar="DIR", help="folder for the results"
     )
     parser.add_argument("--engine", default="auto", help="auto, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

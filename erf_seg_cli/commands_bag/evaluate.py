@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erf_seg_cli.argument_types import positive
+from erf_seg_cli.argument_types import named_path, positive
 from erf_seg_cli.replaying import ProgressBars
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         "-o",
-        type=Path,
+        type=named_path,
         default=Path("evaluation_out"),
         metavar="DIR",
         help="folder for report.html, summary.json, frames.csv and a folder for each model; bags "

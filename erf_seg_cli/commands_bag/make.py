@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erf_seg_cli.argument_types import named_path
+
 if TYPE_CHECKING:
     from erf_seg_core.bags.sources import FrameSource
 
@@ -23,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("source", nargs="?", type=Path, help="folder of images, or video file")
     source.add_argument("--synthetic", action="store_true", help="draw a synthetic drive instead")
-    parser.add_argument("--output", "-o", required=True, type=Path, help="folder of the new bag")
+    parser.add_argument(
+        "--output", "-o", required=True, type=named_path, help="folder of the new bag"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     parser.add_argument(
         "--rate",

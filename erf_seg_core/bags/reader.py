@@ -61,6 +61,7 @@ class BagReader:
         refuse_undecodable(self.path.resolve())
         self._stack = ExitStack()
         files = _storage_files(self.path)
+        _refuse_unfinished(self.path)
         self._is_ros1 = files[0].suffix == ".bag"
         with self._explained():
             self._readers = [Ros1Reader(f) if self._is_ros1 else Ros2Reader(f) for f in files]
@@ -208,3 +209,27 @@ def _storage_files(path: Path) -> list[Path]:
             f"{path} is no rosbag2 folder: it has neither metadata.yaml nor .db3 or .mcap files"
         )
     return [f for file in files for f in _storage_files(file)]
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """SQLite keeps the latest changes in a file beside, which rosbags does not look at.
+
+    Such a bag would be read as a shorter one, without a word.
+    """
+    folder, pattern = (path, "*.db3") if path.is_dir() else (path.parent, path.name)
+    for file in folder.glob(pattern):
+        for aside in (Path(f"{file}-wal"), Path(f"{file}-journal")):
+            if _begins(aside):
+                raise ErfSegError(
+                    f"{file} was not closed: a part of it is still in {aside.name}. If its "
+                    f"recording has ended, `sqlite3 {file} 'PRAGMA wal_checkpoint; SELECT count(*) "
+                    "FROM messages'` finishes it"
+                )
+
+
+def _begins(aside: Path) -> bool:
+    """Whether SQLite left something in a file: one that it is done with is empty or zeroed."""
+    if not aside.is_file():
+        return False
+    with aside.open("rb") as file:
+        return file.read(1) not in (b"", b"\0")

@@ -41,8 +41,9 @@ class BagResult:
 
     `recorded` counts the frames that the bag has (or the limit), `read` those that were read,
     `damaged` the messages among them that are no picture. `problem` says why not all were read;
-    empty otherwise. `image_size` is (height, width). `seconds` is the time it took. `shown` are
-    pictures spread over the bag, `worst` those of each model's lowest mIoU, the worst first.
+    empty otherwise. `image_size` is (height, width). `seconds` is the time it took, but for a
+    reference that is none of the models. `shown` are pictures spread over the bag, `worst` those
+    of each model's lowest mIoU, the worst first.
     """
 
     bag: str
