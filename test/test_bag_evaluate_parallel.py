@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
-from evaluated_bags import save_network, write_drive
+from evaluated_bags import CAMERA, FRAME_ID, broken_image, save_network, stamp_of, write_drive
+from inference_helpers import images
 
-from erf_seg_core.bags import BagReader
+from erf_seg_core.bags import BagReader, BagWriter
+from erf_seg_core.bags.messages import IMAGE
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.evaluation.frame_scores import FrameScores
 from erf_seg_core.replay_evaluation.cluster import run_on_cluster
@@ -154,3 +157,22 @@ def test_cluster_that_does_not_answer(bags, options, tmp_path, monkeypatch):
     monkeypatch.setattr("erf_seg_core.replay_evaluation.cluster._CONNECT_S", 1)
     with pytest.raises(ErfSegError, match="no Dask scheduler answers"):
         list(run_on_cluster([], "tcp://127.0.0.1:9", 1, lambda frames: None))
+
+
+def test_notes_name_the_bags_that_they_concern(options, tmp_path):
+    good = write_drive(tmp_path / "good", 4)
+    with BagWriter(tmp_path / "poor") as bag:
+        bag.write_cdr(CAMERA, IMAGE, stamp_of(0), broken_image(stamp_of(0)))
+        for index, picture in enumerate(images(3, (48, 64)), start=1):
+            bag.write_image(CAMERA, stamp_of(index), FRAME_ID, picture, "bgr8")
+    limited = replace(options, limit=4)
+    both = [good, tmp_path / "poor"]
+    done = evaluate_bags(both, limited, tmp_path / "out", Parallel(1), Killer())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the first 4 frames of each bag" in page
+    for note in (
+        "Not scored in poor: the bag has no truth on /ground_truth/label.",
+        "1 of 8 images could not be decoded (poor).",
+    ):
+        assert note in page
+        assert note in done.table

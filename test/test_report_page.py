@@ -16,12 +16,14 @@ from erf_seg_core.evaluation.boundary import BoundaryScore
 from erf_seg_core.evaluation.calibration import Calibration
 from erf_seg_core.evaluation.flicker import TemporalConsistency
 from erf_seg_core.evaluation.frame_scores import FrameScores
+from erf_seg_core.replay_evaluation.summary import table_of
 from erf_seg_core.report import score_figures
 from erf_seg_core.report.contents import ModelResult, ReportContents
 from erf_seg_core.report.frames import Distribution, Fate, FrameOutcome, FrameTotals
 from erf_seg_core.report.html import window_frames, write_report
 from erf_seg_core.report.matched_frames import MatchedFrame
 from erf_seg_core.report.measures import measures, seconds_of
+from erf_seg_core.report.metrics import metric_in_words
 from erf_seg_core.report.pictures import StripCollector, make_strip
 from erf_seg_core.report.plot import Series, lines_over_time, thinned
 from erf_seg_core.report.score_figures import Entry
@@ -226,6 +228,29 @@ def test_page_of_an_incomplete_run_says_so(tmp_path, changes, shown):
     assert shown in Page(written(tmp_path, live_contents(**changes))).text
 
 
+def test_training_of_a_network_is_told_in_words(tmp_path):
+    scores = {"images": 101, "miou": 0.633784, "iou": {"road": 0.9}, "confusion": [[1, 2]]}
+    training = {"images": 1970, "epochs": 1, "final_loss": 0.457124, "curve": [1, 2]}
+    info = CheckpointInfo(
+        "dg4", 4, CLASSES, (360, 480), metrics={"val": scores, "training": training, "rows": [1]}
+    )
+    text = Page(written(tmp_path, live_contents(info=info))).text
+    assert "val mIoU 63.38 % on 101 images (in its training's own validation)" in text
+    assert "training 1970 images, 1 epoch, final loss 0.4571" in text
+    assert "[" not in text[text.index("Network") :]
+    assert metric_in_words(0.5) == "0.5"
+
+
+def test_live_page_names_the_model_of_each_account_of_frames(tmp_path):
+    contents = live_contents()
+    models = [replace(contents.models[0], name=name) for name in ("first", "second")]
+    text = Page(written(tmp_path, replace(contents, models=models))).text
+    frames = text[text.index(" Frames ") : text.index(" Accuracy ")]
+    for name in ("first", "second"):
+        assert f"{name} Every recorded frame ended" in frames
+    assert "Minus first: on the frames that both models labelled" in text
+
+
 # ---- the page of several models
 
 
@@ -242,6 +267,8 @@ def test_offline_page_compares_the_models(tmp_path, two_models):
     assert f"{100 * change.value:+.1f} {100 * change.low:.1f} to".replace("-", "−") in page.text
     assert "minus first" in page.text
     assert "overtaken at the recorded 10 Hz" in page.text
+    assert "labelled side by side" in page.text
+    assert page.text.count("confidence accuracy share of the pixels") == 1  # titles of the axes
     described = " ".join(page.labels)
     for figure in (
         "Mean IoU against median milliseconds",
@@ -268,6 +295,25 @@ def test_models_without_truth_are_compared_by_time_and_flicker(tmp_path, two_mod
     assert "the drive itself changes some" in page.text
     assert "mIoU" not in page.text
     assert not any("Confusion" in label for label in page.labels)
+
+
+def test_subtitle_tells_a_limit(tmp_path, two_models):
+    assert "every frame from the recording" in written(tmp_path, offline_contents(two_models))
+    page = written(tmp_path, offline_contents(two_models, limit=60, damaged="1 of 60 lost."))
+    assert "the first 60 frames" in page
+    assert "every frame" not in page
+    assert "1 of 60 lost." in page
+
+
+def test_a_reference_is_not_called_truth(tmp_path, two_models):
+    contents = offline_contents(two_models, reference="first", truth="labels of first")
+    page = Page(written(tmp_path, contents))
+    assert "truth" not in page.text.replace("true", "truth")
+    assert not any(alt.startswith("true") for alt in page.alts)
+    for shown in ("Agreement with first", "share of reference", "reference ↓"):
+        assert shown in page.text, shown
+    assert "agrees %" in table_of(contents, measures(two_models))
+    assert "mIoU %" in table_of(offline_contents(two_models), measures(two_models))
 
 
 def test_page_stays_small_however_long_the_drive(tmp_path):

@@ -28,6 +28,7 @@ from .frame_pictures import WORST
 from .frame_table import FrameTable
 from .labelled_frame import network_ms
 from .newest_first import would_be_dropped
+from .notes import damaged_note, scores_note
 from .options import EvaluationOptions, model_folders
 from .round_scoring import SHOWN
 
@@ -55,7 +56,6 @@ def report_contents(
         info, _ = load_checkpoint(find_checkpoint(model))
         result = _model_result(name, info, results)
         models.append(result if live is None else _with_fates(result, live))
-    notes = {result.facts[m.name].not_scored for result in results for m in models} - {""}
     return ReportContents(
         bags=[result.path for result in results],
         image_topic=", ".join(dict.fromkeys(result.image_topic for result in results)),
@@ -65,7 +65,10 @@ def report_contents(
         played_at=1.0 if live is None else live.played_at,
         models=models,
         truth=_truth_in_words(options),
-        scores_note="; ".join(f"Not scored: {note}." for note in sorted(notes)),
+        reference=find_checkpoint(options.reference).stem if options.reference else "",
+        limit=_limit(results, options),
+        scores_note=scores_note(results, [model.name for model in models]),
+        damaged=damaged_note(results),
         strips=_spread_strips(results),
         partial=partial,
         problems=problems,
@@ -241,6 +244,13 @@ def _worst(name: str, results: Sequence[BagResult]) -> list[Strip]:
 def _spread_strips(results: Sequence[BagResult]) -> list[Strip]:
     strips = [strip for result in results for strip in result.shown]
     return [strips[i] for i in spread(range(len(strips)), SHOWN)]
+
+
+def _limit(results: Sequence[BagResult], options: EvaluationOptions) -> int | None:
+    """The limit of frames, unless all bags are shorter."""
+    if options.limit is None or all(result.recorded < options.limit for result in results):
+        return None
+    return options.limit
 
 
 def _truth_in_words(options: EvaluationOptions) -> str:

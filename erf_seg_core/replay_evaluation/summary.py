@@ -37,10 +37,12 @@ def summary_of(
 def table_of(contents: ReportContents, found: Sequence[Measures]) -> str:
     """For reading in a terminal: one line per model, then where the rest is.
 
-    "alone" is the frames per second of the network while nothing else is done.
+    A reference model is no truth: "agrees %" is the mIoU with its labels. "alone" is the frames
+    per second of the network while nothing else is done.
     """
     drops = "not labelled" if contents.live else "would drop"
-    scores, speed = ("mIoU %", "95 % interval"), ("ms", "p95", "frames/s", "alone")
+    score = "agrees %" if contents.reference else "mIoU %"
+    scores, speed = (score, "95 % interval"), ("ms", "p95", "frames/s", "alone")
     titles = ("model", "labelled", *scores, *speed, drops)
     rows = [titles, *(_row(m, contents.latency) for m in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(titles))]
@@ -51,7 +53,10 @@ def table_of(contents: ReportContents, found: Sequence[Measures]) -> str:
         )
         for row in rows
     ]
-    lines += [note for note in (contents.scores_note, contents.partial) if note]
+    if contents.reference:
+        lines.append(f"agrees %: mIoU with the labels of {contents.reference}, which are no truth")
+    notes = (contents.scores_note, contents.damaged, contents.partial)
+    lines += [note for note in notes if note]
     lines += [f"{name}: {path}" for name, path in contents.files.items()]
     return "\n".join(lines)
 

@@ -56,7 +56,10 @@ class ReportContents:
         live: played over DDS to the node; otherwise every frame was taken from the file.
         models: results, in the order in which the user named the models.
         truth: in words, what labels were compared with; a reference model is named as such.
+        reference: the model whose labels stood in for truth; empty if it was truth.
+        limit: only so many frames of each bag were taken, its first.
         scores_note: why there are no scores, where there are none.
+        damaged: how many images are no picture, as a sentence; empty if all are.
         strips: pictures spread over the drive, with the predictions of all models.
         partial: why frames are missing, as a sentence; empty for a complete run.
         problems: bags that were skipped, with the reason.
@@ -77,13 +80,21 @@ class ReportContents:
     machine: dict[str, str]
     created: str
     truth: str = "the truth in the bag"
+    reference: str = ""
+    limit: int | None = None
     scores_note: str = ""
+    damaged: str = ""
     strips: Sequence[Strip] = ()
     partial: str = ""
     problems: Sequence[str] = ()
     played_at: float = 1.0
     files: dict[str, str] = field(default_factory=dict)
     video: Path | None = None
+
+    @property
+    def against(self) -> str:
+        """What labels were compared with, in a word."""
+        return "reference" if self.reference else "truth"
 
     @property
     def latency(self) -> str:

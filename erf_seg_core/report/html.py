@@ -17,6 +17,7 @@ from . import figures, score_figures
 from .contents import ReportContents
 from .frames import Distribution, Fate, achieved_rate_hz
 from .measures import Measures, class_shares, frame_seconds, measures, seconds_of
+from .metrics import metric_in_words
 from .pictures import WORST
 from .plot import Series, lines_over_time
 from .score_figures import Entry
@@ -48,6 +49,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["metric"] = metric_in_words
     found = measures(contents.models) if found is None else found
     entries = {
         m.result.name: Entry(f"model{number % COLORS}", m.result.name)
@@ -64,7 +66,8 @@ def write_report(
         rate_hz=_label_rate_hz(contents),
         latency=contents.latency,
         time_figures=_time_figures(contents, found, entries),
-        score_figures=_score_figures(found, entries),
+        score_figures=_score_figures(found, entries, contents.against),
+        against=contents.against,
         legends=_legends(contents),
         first_stamps=_first_stamps(contents),
         worst_shown=WORST,
@@ -163,16 +166,19 @@ def _timeline(
     return lines_over_time(series, "ms", f"Over the drive: {words}", missing, breaks)
 
 
-def _score_figures(found: Sequence[Measures], entries: dict[str, Entry]) -> dict[str, Any]:
+def _score_figures(
+    found: Sequence[Measures], entries: dict[str, Entry], against: str
+) -> dict[str, Any]:
     """Figures about accuracy; empty where there was nothing to score against."""
     scored = [m for m in found if m.scored]
     drawn: dict[str, Any] = dict.fromkeys(
         ("classes", "confusion", "over_time", "reliability", "comparison"), ""
     )
     if scored:
-        drawn["classes"] = [_class_bars(same, entries) for same in _by_class_set(scored)]
+        drawn["classes"] = [_class_bars(same, entries, against) for same in _by_class_set(scored)]
         drawn["confusion"] = {
-            m.result.name: score_figures.heat_map(m.result.class_set, m.confusion) for m in scored
+            m.result.name: score_figures.heat_map(m.result.class_set, m.confusion, against)
+            for m in scored
         }
         drawn["over_time"] = _iou_over_time(scored, entries)
     sure = [(m, m.result.calibration) for m in found if m.calibration_error is not None]
@@ -200,9 +206,11 @@ def _by_class_set(scored: Sequence[Measures]) -> list[list[Measures]]:
     return list(groups.values())
 
 
-def _class_bars(same: Sequence[Measures], entries: dict[str, Entry]) -> str:
+def _class_bars(same: Sequence[Measures], entries: dict[str, Entry], against: str) -> str:
     models = [(entries[m.result.name], m.intervals.iou) for m in same]
-    return score_figures.class_bars(same[0].result.class_set, class_shares(same[0]), models)
+    return score_figures.class_bars(
+        same[0].result.class_set, class_shares(same[0]), models, against
+    )
 
 
 def _iou_over_time(scored: Sequence[Measures], entries: dict[str, Entry]) -> str:

@@ -124,6 +124,15 @@ def horizontal_grid(rise: Axis, unit: str = "", right: float = WIDTH - RIGHT) ->
     return lines
 
 
+def upright_title(text: str, left: float, rise: Axis) -> str:
+    """What the values at the left are, written upwards beside the axis that begins at `left`."""
+    x, y = left - 46, rise((rise.low + rise.top) / 2)
+    return (
+        f'<text class="middle" transform="translate({x:.1f} {y:.1f}) rotate(-90)">'
+        f"{escape(text)}</text>"
+    )
+
+
 def ticks_below(axis: Axis, height: int, unit: str) -> list[str]:
     """Values along the lower edge, the last with the unit."""
     y = height - BOTTOM + 20

@@ -23,6 +23,7 @@ from .plot import (
     svg,
     tick_text,
     ticks_below,
+    upright_title,
 )
 
 _BAR = 12  # pixels of one model's bar
@@ -40,11 +41,14 @@ class Entry:
 
 
 def class_bars(
-    class_set: ClassSet, shares: np.ndarray, models: Sequence[tuple[Entry, Sequence[Interval]]]
+    class_set: ClassSet,
+    shares: np.ndarray,
+    models: Sequence[tuple[Entry, Sequence[Interval]]],
+    against: str = "truth",
 ) -> Markup:
     """IoU of every class as bars with their intervals, the models below each other.
 
-    `shares` are the classes' shares of the truth, float C.
+    `shares` are the classes' shares of the truth, float C; `against` is what it is called.
     """
     row = max(len(models) * (_BAR + 2), 16) + 10
     right = WIDTH - 215
@@ -57,7 +61,7 @@ def class_bars(
         f"{tick_text(v)}{' %' if v == axis.top else ''}</text>"
         for v in axis.ticks()
     ]
-    body.append(f'<text class="end" x="{WIDTH}" y="{TOP}">share of truth</text>')
+    body.append(f'<text class="end" x="{WIDTH}" y="{TOP}">share of {against}</text>')
     body.append(f'<text x="{axis(100) + 10:.1f}" y="{TOP}">%, 95 % interval</text>')
     for index, name in enumerate(class_set.names):
         top = top_row + row * index + 5
@@ -111,7 +115,7 @@ def _bar_with_interval(entry: Entry, iou: Interval, axis: Axis, y: float) -> lis
     return body
 
 
-def heat_map(class_set: ClassSet, confusion: np.ndarray) -> Markup:
+def heat_map(class_set: ClassSet, confusion: np.ndarray, against: str = "truth") -> Markup:
     """Confusion C×(C+1) as per cent of each true class; classes without truth are left out."""
     totals = confusion.sum(axis=1)
     rows = [c for c in range(class_set.num_classes) if totals[c]]
@@ -119,7 +123,7 @@ def heat_map(class_set: ClassSet, confusion: np.ndarray) -> Markup:
     names = [*class_set.names, "void"]
     width = min(64.0, (WIDTH - _NAMES - 60) / max(1, len(columns)))
     height, head = 24, 84
-    body = [f'<text x="0" y="{head - 8}">truth ↓ · prediction →</text>']
+    body = [f'<text x="0" y="{head - 8}">{against} ↓ · prediction →</text>']
     for position, column in enumerate(columns):
         x = _NAMES + (position + 0.5) * width
         body.append(
@@ -184,11 +188,10 @@ def reliability(models: Sequence[tuple[Entry, Reliability]]) -> Markup:
     )
     body += _shifted_grid(often, half + 100)
     body += ticks_below(right, height, "%")
-    for text, x in (
-        ("accuracy by confidence", left(50)),
-        ("share of the pixels by confidence", right(50)),
-    ):
-        body.append(f'<text class="middle" x="{x:.1f}" y="{height - 4}">{text}</text>')
+    for axis in (left, right):
+        body.append(f'<text class="middle" x="{axis(50):.1f}" y="{height - 4}">confidence</text>')
+    body.append(upright_title("accuracy", LEFT, rise))
+    body.append(upright_title("share of the pixels", half + 100, often))
     for entry, curve in models:
         known = np.flatnonzero(curve.pixels > _FEW * curve.pixels.sum())
         sure, share = 100 * curve.confidence, 100 * curve.pixels / max(1, curve.pixels.sum())
@@ -231,6 +234,7 @@ def accuracy_against_time(models: Sequence[tuple[Entry, Interval, Distribution]]
         f'<text class="middle" x="{(LEFT + WIDTH) / 2}" y="{height - 4}">milliseconds per frame: '
         "median (dot) to 95th percentile</text>"
     )
+    body.append(upright_title("mIoU", LEFT, rise))
     taken: list[tuple[float, float, float]] = []
     for entry, iou, ms in sorted(models, key=lambda model: -model[1].value):
         x, y = axis(ms.median), rise(100 * iou.value)
