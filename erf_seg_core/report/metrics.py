@@ -18,10 +18,10 @@ def metric_in_words(value: Any) -> str:
 
 
 def _scalar(name: str, value: Any) -> str:
-    """A count before its name, anything else after it; nothing for what is no single value."""
+    """A count or time before its name, others after it; nothing for what is no single value."""
     name = str(name).replace("_", " ")
     if isinstance(value, float):
-        return f"{name} {value:.4g}"
+        return f"{value:.3g} {name}" if name.endswith("minutes") else f"{name} {value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value} {name.removesuffix('s') if value == 1 else name}"
     return f"{name} {value}" if isinstance(value, (str, bool)) else ""

@@ -51,7 +51,7 @@ def class_bars(
     `shares` are the classes' shares of the truth, float C; `against` is what it is called.
     """
     row = max(len(models) * (_BAR + 2), 16) + 10
-    right = WIDTH - 215
+    right = WIDTH - 230
     axis = Axis(0.0, 100.0, _NAMES, right)
     top_row = TOP + 14
     bottom = top_row + row * class_set.num_classes
