@@ -66,6 +66,13 @@ def test_wrong_ids_and_sizes_are_refused():
             confusion.update(bad, good)
 
 
+def test_raw_void_labels_are_told_what_void_must_be():
+    """CamVid's own label images have 11 for void."""
+    raw = np.full((2, 2), 11, np.uint8)
+    with pytest.raises(ErfSegError, match=r"truth holds id 11.*void must be 255"):
+        ConfusionMatrix(11).update(np.zeros_like(raw), raw)
+
+
 def test_the_papers_protocol_scores_at_half_the_size():
     truth = np.arange(48, dtype=np.uint8).reshape(6, 8) % 11
     asked = []

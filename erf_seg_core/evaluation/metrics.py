@@ -85,6 +85,6 @@ class ConfusionMatrix:
     def _refuse_unknown(self, what: str, ids: np.ndarray) -> None:
         if ids.size and ids.max() >= self.num_classes:
             raise ErfSegError(
-                f"{what} holds id {ids.max()}, but there are {self.num_classes} classes "
-                f"(ids 0 to {self.num_classes - 1}, {VOID_ID} for void); is it another class set?"
+                f"{what} holds id {ids.max()}, but there are {self.num_classes} classes (ids 0 to "
+                f"{self.num_classes - 1}; void must be {VOID_ID}); is it another class set?"
             )
