@@ -1,6 +1,7 @@
 """`erf_seg bag compare`: better or worse beyond noise, limits and their exit status, mismatches."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 from erf_seg_cli.main import main
 from erf_seg_core.errors import ErfSegError
-from erf_seg_core.evaluation.bootstrap import paired_difference
-from erf_seg_core.evaluation.comparison import Limit, compare
+from erf_seg_core.evaluation.bootstrap import Interval, paired_difference
+from erf_seg_core.evaluation.comparison import Change, Limit, compare
 from erf_seg_core.evaluation.frame_scores import FILE_NAME, FrameScores, common_rows
 
 NAMES = ("road", "car", "never")
@@ -157,6 +158,62 @@ def test_a_drop_within_noise_breaks_no_limit():
     assert limit.is_broken(compare(drive(1, 0.9, 1.0), drive(2, 0.8, 1.0)).changes["mIoU"])
 
 
+def test_a_short_recording_is_no_ground_for_a_verdict(tmp_path, capsys):
+    """Ten frames: the numbers and the exit status stay, the claim does not."""
+    a = save(tmp_path, "a", drive(1, 0.90, 20.0, frames=10))
+    b = save(tmp_path, "b", drive(2, 0.80, 40.0, frames=10))
+    assert run(a, b, "--fail-if-worse", "mIoU:0.5") == 1
+    text, warning = capsys.readouterr()
+    assert "10 frames in runs of 3 are too short to tell whether b is worse than a: mIoU" in text
+    assert "It seems slower, by only 10 timed frames: median +" in text
+    assert "beyond noise" not in text
+    assert "too short for the interval of mIoU to mean much" in warning
+    assert run(a, a, "--fail-if-worse", "mIoU:0.5") == 0
+    assert "cannot be told from" in capsys.readouterr().out
+
+
+def test_few_runs_tell_only_what_is_clear_of_twice_the_interval():
+    def change(low, high, frames=101, block=16):
+        interval = Interval((low + high) / 2, low, high)
+        return Change("mIoU", "%", 50.0, 60.0, interval, True, frames, block)
+
+    assert not change(12.0, 16.0).claims_too_much
+    assert change(1.0, 5.0).claims_too_much
+    assert change(-5.0, -1.0).claims_too_much
+    assert not change(1.0, 5.0, block=10).claims_too_much
+    assert not change(-1.0, 5.0).claims_too_much  # it claims nothing
+    assert change(12.0, 16.0, frames=10, block=3).claims_too_much
+
+
+def test_a_long_recording_gives_no_warning(out, capsys):
+    assert run(f"{out}:good", f"{out}:worse", "--fail-if-worse", "mIoU:0.5") == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_it_says_how_many_frames_were_timed(tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 2)):
+        scores = drive(seed, 0.9, 20.0)
+        latency_ms = np.where(np.arange(len(scores)) % 16 < 8, scores.latency_ms, np.nan)
+        save(tmp_path, name, replace(scores, latency_ms=latency_ms))
+    assert run(tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "80 frames in both" in text
+    assert "latency over 40 timed frames" in text
+    p95 = next(line for line in text.splitlines() if line.startswith("latency_p95"))
+    assert re.fullmatch(r"latency_p95, ms +\d+\.\d +\d+\.\d .*", p95)
+
+
+def test_models_that_the_last_run_left_out_are_not_compared(out, capsys):
+    summary = {"models": {"worse": {}, "good": {}}}
+    (out / "summary.json").write_text(json.dumps(summary))
+    for stale in (f"{out}:twin", out / "twin"):
+        assert run(f"{out}:good", stale) == 2
+        said = capsys.readouterr().err
+        assert f"{out} holds an older run's twin, which its summary.json does not list" in said
+    assert run(out) == 0  # the two that are left
+    assert "good is better than worse" in capsys.readouterr().out
+
+
 def test_json_is_one_document(out, capsys):
     limit = ["--fail-if-worse", "mIoU:0.5"]
     assert run(f"{out}:good", f"{out}:worse", "--json", *limit) == 1
@@ -166,7 +223,8 @@ def test_json_is_one_document(out, capsys):
     assert change["difference"]["high"] < 0
     assert change["second"] - change["first"] == pytest.approx(change["difference"]["value"])
     assert data["changes"]["never"]["first"] is None
-    assert data["frames"] == 80
+    assert data["frames"] == data["frames_timed"] == 80
+    assert not change["too_short"]
     assert len(data["worse_than_allowed"]) == 1
 
 

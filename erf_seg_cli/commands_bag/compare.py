@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ HELP = (
 )
 
 EXIT_WORSE = 1
+_TOO_SHORT = "too short to tell"
 _RESULT = "FOLDER, FOLDER:MODEL or FOLDER/MODEL"
 
 
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     comparison = compare(first.scores(), second.scores())
     names = _names(first, second)
     broken = _broken(limits, comparison)
+    for warning in _short_warnings(limits, comparison):
+        print(f"warning: {warning}", file=sys.stderr)
     print(
         json.dumps(_document(first, second, names, comparison, broken), ensure_ascii=False)
         if args.json
@@ -66,6 +70,17 @@ def _names(first: ResultFolder, second: ResultFolder) -> tuple[str, str]:
     if first.model != second.model:
         return first.model, second.model
     return str(first), str(second)
+
+
+def _short_warnings(limits: list[Limit], comparison: Comparison) -> list[str]:
+    """What is limited over too few frames; the exit status goes by the numbers all the same."""
+    changes = [limit.change_in(comparison) for limit in limits]
+    return [
+        f"the recording is too short for the interval of {change.name} to mean much: "
+        f"{change.frames} frames in runs of {change.block}"
+        for change in changes
+        if change.too_short
+    ]
 
 
 def _broken(limits: list[Limit], comparison: Comparison) -> list[str]:
@@ -93,6 +108,7 @@ def _document(
         "second": str(second),
         "frames": comparison.frames,
         "frames_with_truth": comparison.scored,
+        "frames_timed": comparison.timed,
         "frames_only_in": dict(zip(("first", "second"), comparison.left_out, strict=True)),
         "bootstrap_block_frames": comparison.block,
         "changes": {name: change.to_dict() for name, change in comparison.changes.items()},
@@ -128,6 +144,8 @@ def _notes(first: ResultFolder, second: ResultFolder, comparison: Comparison) ->
         f"bootstrap over runs of {comparison.block} frames",
         "by chance alone, one in twenty of these verdicts says better or worse",
     ]
+    if comparison.timed:
+        notes.append(f"latency over {comparison.timed} timed frames")
     for name, result, missing in zip("AB", (first, second), comparison.left_out, strict=True):
         if missing:
             notes.append(f"{missing} frames that only {name} has are left out")
@@ -139,14 +157,20 @@ def _notes(first: ResultFolder, second: ResultFolder, comparison: Comparison) ->
 def _row(change: Change) -> tuple[str, ...]:
     difference = change.difference
     known = difference.low == difference.low
+    decimals = 1 if change.name == "latency_p95" else 2  # one of the slowest frames: no hundredths
+    low, high = (_number(end, "+", decimals) for end in (difference.low, difference.high))
     return (
         f"{change.name}, {change.unit}",
-        _number(change.first),
-        _number(change.second),
-        _number(difference.value, "+"),
-        f"{_number(difference.low, '+')} to {_number(difference.high, '+')}" if known else "–",
-        change.verdict if difference.value == difference.value else "",
+        _number(change.first, decimals=decimals),
+        _number(change.second, decimals=decimals),
+        _number(difference.value, "+", decimals),
+        f"{low} to {high}" if known else "–",
+        _cell(change) if difference.value == difference.value else "",
     )
+
+
+def _cell(change: Change) -> str:
+    return _TOO_SHORT if change.claims_too_much else change.verdict
 
 
 def verdict(names: tuple[str, str], comparison: Comparison) -> str:
@@ -154,20 +178,32 @@ def verdict(names: tuple[str, str], comparison: Comparison) -> str:
     first, second = names
     parts = []
     if "mIoU" in comparison.changes:
-        change = comparison.changes["mIoU"]
-        parts.append(
-            f"{second} cannot be told from {first} by its mIoU ({_in_words(change)})."
-            if change.verdict == "within noise"
-            else f"{second} is {change.verdict} than {first} beyond noise: mIoU "
-            f"{_in_words(change)}."
-        )
+        parts.append(_about_accuracy(first, second, comparison.changes["mIoU"]))
     else:
         parts.append("There is no truth, so accuracy is not compared.")
     if "latency_median" in comparison.changes:
-        change = comparison.changes["latency_median"]
-        words = {"better": "faster", "worse": "slower", "within noise": "as fast, within noise"}
-        parts.append(f"It is {words[change.verdict]}: median {_in_words(change)}.")
+        parts.append(_about_time(comparison.changes["latency_median"]))
     return " ".join(parts)
+
+
+def _about_accuracy(first: str, second: str, change: Change) -> str:
+    words = _in_words(change)
+    if change.claims_too_much:
+        return (
+            f"{change.frames} frames in runs of {change.block} are {_TOO_SHORT} whether {second} "
+            f"is {change.verdict} than {first}: mIoU {words}."
+        )
+    if change.verdict == "within noise":
+        return f"{second} cannot be told from {first} by its mIoU ({words})."
+    return f"{second} is {change.verdict} than {first} beyond noise: mIoU {words}."
+
+
+def _about_time(change: Change) -> str:
+    words = {"better": "faster", "worse": "slower", "within noise": "as fast, within noise"}
+    found, median = words[change.verdict], f"median {_in_words(change)}"
+    if change.claims_too_much:  # time hardly hangs on the scene: the hint is worth giving
+        return f"It seems {found}, by only {change.frames} timed frames: {median}."
+    return f"It is {found}: {median}."
 
 
 def _in_words(change: Change) -> str:
@@ -182,5 +218,5 @@ def _unit(change: Change) -> str:
     return "points" if change.unit == "%" else change.unit
 
 
-def _number(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.2f}".replace("-", "−") if value == value else "–"
+def _number(value: float, sign: str = "", decimals: int = 2) -> str:
+    return f"{value:{sign}.{decimals}f}".replace("-", "−") if value == value else "–"

@@ -26,6 +26,11 @@ class Interval:
         """Whether a difference is beyond noise."""
         return self.low > 0 or self.high < 0
 
+    def widened(self, times: float) -> Interval:
+        """The interval with ends so many times as far from the value."""
+        low, high = (self.value + times * (end - self.value) for end in (self.low, self.high))
+        return Interval(self.value, low, high)
+
     def to_dict(self) -> dict[str, float | None]:
         """Plain data; None for nan, which JSON does not have."""
         values = {"value": self.value, "low": self.low, "high": self.high}

@@ -12,16 +12,21 @@ from ..errors import ErfSegError
 from .bootstrap import Interval, paired_difference, paired_quantile_difference
 from .frame_scores import FrameScores, common_rows
 from .metrics import iou_of, nan_mean
+from .resampling import automatic_block_length, shortest_block
 
 _QUANTILES = {"latency_median": 0.5, "latency_p95": 0.95}
 _SCORES = ("mIoU", "accuracy")
+_FEWEST_RUNS = 10
+"""Independent runs of frames from which on an interval is to be trusted: of fewer, which ones a
+recording happens to hold decides about its ends."""
 
 
 @dataclass(frozen=True)
 class Change:
     """One number of both models. `difference` is second minus first; `unit` "%" or "ms".
 
-    Per cent are points: from 42 % to 40 % is a difference of −2.
+    Per cent are points: from 42 % to 40 % is a difference of −2. It was found in `frames` frames,
+    of which `block` were drawn together.
     """
 
     name: str
@@ -30,6 +35,8 @@ class Change:
     second: float
     difference: Interval
     higher_is_better: bool
+    frames: int
+    block: int
 
     @property
     def worse_by(self) -> float:
@@ -43,6 +50,23 @@ class Change:
             return "within noise"
         return "worse" if self.worse_by > 0 else "better"
 
+    @property
+    def too_short(self) -> bool:
+        """Whether the runs are too few for the ends of the interval to mean much."""
+        return self.frames < _FEWEST_RUNS * self.block
+
+    @property
+    def claims_too_much(self) -> bool:
+        """Whether better or worse is more than so few runs can tell.
+
+        Their interval is too narrow, so zero has to be clear of twice its width. Where even the
+        shortest runs are too few, how much too narrow is anybody's guess.
+        """
+        if self.verdict == "within noise" or not self.too_short:
+            return False
+        never_enough = self.frames < _FEWEST_RUNS * shortest_block(self.frames)
+        return never_enough or not self.difference.widened(2.0).excludes_zero()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         values = {"first": self.first, "second": self.second}
@@ -51,19 +75,23 @@ class Change:
             **{k: round(v, 6) if np.isfinite(v) else None for k, v in values.items()},
             "difference": self.difference.to_dict(),
             "verdict": self.verdict,
+            "frames": self.frames,
+            "too_short": self.too_short,
         }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All changes, over `frames` frames that both have; the scores over `scored` of them.
+    """All changes, over `frames` frames that both have: scores over `scored`, times over `timed`.
 
-    `left_out` counts the frames that only one of the two has. `block` frames were drawn together.
+    `left_out` counts the frames that only one of the two has. `block` frames were drawn together
+    for the scores.
     """
 
     changes: dict[str, Change]
     frames: int
     scored: int
+    timed: int
     left_out: tuple[int, int]
     block: int
 
@@ -90,8 +118,9 @@ def compare(first: FrameScores, second: FrameScores) -> Comparison:
     _refuse_other_truth(first, second)
     truth = np.flatnonzero(first.confusion.any(axis=(1, 2)))
     changes, block = _score_changes(first.rows(truth), second.rows(truth))
-    changes |= _latency_changes(first.latency_ms, second.latency_ms)
-    return Comparison(changes, len(first), len(truth), left_out, block)
+    timed = np.flatnonzero(np.isfinite(first.latency_ms) & np.isfinite(second.latency_ms))
+    changes |= _latency_changes(first.latency_ms[timed], second.latency_ms[timed])
+    return Comparison(changes, len(first), len(truth), len(timed), left_out, block)
 
 
 @dataclass(frozen=True)
@@ -155,7 +184,16 @@ def _score_changes(first: FrameScores, second: FrameScores) -> tuple[dict[str, C
     names = (*_SCORES, *first.class_names)
     intervals = (differences.miou, differences.accuracy, *differences.iou)
     changes = {
-        name: Change(name, "%", 100 * a, 100 * b, _in_points(interval), higher_is_better=True)
+        name: Change(
+            name,
+            "%",
+            100 * a,
+            100 * b,
+            _in_points(interval),
+            higher_is_better=True,
+            frames=len(first),
+            block=differences.block,
+        )
         for name, a, b, interval in zip(names, *values, intervals, strict=True)
     }
     return changes, differences.block
@@ -167,18 +205,19 @@ def _scores(confusion: np.ndarray) -> list[float]:
 
 
 def _latency_changes(first: np.ndarray, second: np.ndarray) -> dict[str, Change]:
-    timed = np.isfinite(first) & np.isfinite(second)
-    if not timed.any():
+    if not len(first):
         return {}
-    first, second = first[timed], second[timed]
+    block = automatic_block_length(second - first)
     return {
         name: Change(
             name,
             "ms",
             float(np.quantile(first, quantile)),
             float(np.quantile(second, quantile)),
-            paired_quantile_difference(first, second, quantile),
+            paired_quantile_difference(first, second, quantile, block),
             higher_is_better=False,
+            frames=len(first),
+            block=block,
         )
         for name, quantile in _QUANTILES.items()
     }

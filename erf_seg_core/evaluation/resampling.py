@@ -21,12 +21,13 @@ def automatic_block_length(series: np.ndarray) -> int:
 
     The rule of Politis & White (2004), corrected by Patton, Politis & White (2009), for the
     circular block bootstrap of a mean. `series` is float64 N, one number per frame in order;
-    the result is 1 for independent frames and at most a third of the drive.
+    the result is at least `shortest_block` and at most about a third of the drive.
     """
     count = len(series)
+    shortest = shortest_block(count)
     deviation = np.asarray(series, np.float64) - np.mean(series) if count else np.zeros(0)
     if count < 4 or not np.any(deviation):
-        return 1
+        return shortest
     reach = max(5, int(math.log10(count)))
     most_lags = min(count - 1, math.ceil(math.sqrt(count)) + reach)
     covariance = _autocovariance(deviation, most_lags)
@@ -37,10 +38,20 @@ def automatic_block_length(series: np.ndarray) -> int:
     spread = 2.0 * float(np.sum(weights * lag * covariance[1 : used + 1]))
     spectrum = covariance[0] + 2.0 * float(np.sum(weights * covariance[1 : used + 1]))
     if spectrum <= 0:
-        return 1
+        return shortest
     length = (1.5 * (spread / spectrum) ** 2 * count) ** (1 / 3)
     longest = math.ceil(min(3 * math.sqrt(count), count / 3))
-    return int(np.clip(math.ceil(length), 1, longest))
+    return int(np.clip(math.ceil(length), shortest, longest))
+
+
+def shortest_block(count: int) -> int:
+    """How many of `count` frames to draw together whatever the series says.
+
+    In a handful of frames even a strong likeness of neighbours cannot be told from none, and the
+    automatic rule would take them for independent. The cube root is the rate at which the best
+    length grows; a third of the frames leaves resamples that differ.
+    """
+    return max(1, min(math.ceil(count ** (1 / 3)), count // 3))
 
 
 def resampled_frames(count: int, block: int, samples: int, seed: int = 0) -> Iterator[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +39,9 @@ def find_result(text: str) -> ResultFolder:
     path = Path(text)
     if not path.is_dir() and ":" in text:
         folder, _, model = text.rpartition(":")
-        names = models_in(Path(folder))
-        if model not in names:
-            raise ErfSegError(f"{folder} has no results of '{model}', but of {', '.join(names)}")
-        return ResultFolder(Path(folder), model)
+        return _model_in(Path(folder), model)
     if (path / FILE_NAME).is_file():
-        return ResultFolder(path.resolve().parent, path.resolve().name)
+        return _model_in(path.resolve().parent, path.resolve().name)
     names = models_in(path)
     if len(names) > 1:
         examples = " or ".join(f"{text}:{name}" for name in names)
@@ -66,19 +62,35 @@ def find_both(text: str) -> tuple[ResultFolder, ResultFolder]:
 
 
 def models_in(folder: Path) -> list[str]:
-    """Names of the models with scores in a folder; `ErfSegError` if there are none."""
+    """Names of the models of a folder's last run that have scores; `ErfSegError` for none."""
     found = sorted(path.parent.name for path in folder.glob(f"*/{FILE_NAME}"))
-    if not found:
+    listed = _listed_models(folder)
+    names = found if listed is None else [name for name in listed if name in found]
+    if not names:
         raise ErfSegError(
             f"{folder} is no folder of results: `erf_seg bag evaluate … --output {folder}` makes it"
         )
-    return sorted(found, key=_order_in_summary(folder))
+    return names
 
 
-def _order_in_summary(folder: Path) -> Callable[[str], int]:
+def _model_in(folder: Path, model: str) -> ResultFolder:
+    listed = _listed_models(folder)
+    has_scores = (folder / model / FILE_NAME).is_file()
+    if has_scores and listed is not None and model not in listed:
+        raise ErfSegError(
+            f"{folder} holds an older run's {model}, which its summary.json does not list: "
+            "evaluate it again"
+        )
+    names = models_in(folder)
+    if model not in names:
+        raise ErfSegError(f"{folder} has no results of '{model}', but of {', '.join(names)}")
+    return ResultFolder(folder, model)
+
+
+def _listed_models(folder: Path) -> list[str] | None:
+    """Models of the last run in the order of the evaluation; None where nothing says which."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        order = {name: place for place, name in enumerate(summary["models"])}
+        return list(summary["models"])
     except (OSError, ValueError, KeyError, TypeError):
-        order = {}
-    return lambda name: order.get(name, len(order))
+        return None
