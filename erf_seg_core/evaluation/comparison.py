@@ -60,12 +60,15 @@ class Change:
         """Whether better or worse is more than so few runs can tell.
 
         Their interval is too narrow, so zero has to be clear of twice its width. Where even the
-        shortest runs are too few, how much too narrow is anybody's guess.
+        shortest runs are too few, how much too narrow a score's is anybody's guess; a time hardly
+        hangs on what is seen.
         """
         if self.verdict == "within noise" or not self.too_short:
             return False
         never_enough = self.frames < _FEWEST_RUNS * shortest_block(self.frames)
-        return never_enough or not self.difference.widened(2.0).excludes_zero()
+        if never_enough and self.unit == "%":
+            return True
+        return not self.difference.widened(2.0).excludes_zero()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
