@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import ErfSegError, refuse_undecodable
+from .reader import STORAGE_SUFFIXES
 from .sources import FrameSource, SourceFrame
 from .writer import DISK_ERRORS, BagWriter
 
@@ -29,8 +30,6 @@ JPEG_QUALITY = 95
 
 SLOWEST_HZ, FASTEST_HZ = 0.001, 1000.0
 """At the slowest a million frames fit into the 32 bits that ROS has for seconds."""
-
-_BAG_SUFFIXES = (".db3", ".mcap")
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _make_room(output: Path, overwrite: bool) -> None:
 
 
 def _is_of_a_bag(file: Path) -> bool:
-    return file.is_file() and (file.name == "metadata.yaml" or file.suffix in _BAG_SUFFIXES)
+    return file.is_file() and (file.name == "metadata.yaml" or file.suffix in STORAGE_SUFFIXES)
 
 
 def _disk_error(output: Path, frames: int, error: BaseException) -> ErfSegError:

@@ -21,9 +21,8 @@ def user_cache(name: str) -> Path:
 def _home_cache() -> Path:
     try:
         return Path.home() / ".cache"
-    except (
-        RuntimeError
-    ):  # no HOME, and a user whom the system does not know: a container, a service
+    except RuntimeError:
+        # No HOME, and a user whom the system does not know: in a container, as a service.
         folder = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
         logger.warning(
             "no home folder, so %s is the cache; set HOME or XDG_CACHE_HOME to keep it", folder
