@@ -534,6 +534,12 @@ def test_an_engine_that_breaks_costs_no_other_bag(network, tmp_path, monkeypatch
     assert bags_of_rows.count("b") == 20
 
 
+def test_a_speed_without_live_is_refused(network, drive, tmp_path, capsys):
+    assert evaluate(drive, "--rate", "2", network=network, output=tmp_path / "out") == 2
+    assert "add --live" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 # Long drives
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from erf_seg_cli.argument_types import named_path, positive
 from erf_seg_cli.replaying import ProgressBars
+from erf_seg_core.errors import ErfSegError
 
 if TYPE_CHECKING:
     from erf_seg_core.replay_evaluation.evaluation import Evaluation
@@ -91,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="play the bags over DDS to the node instead, one model after the other; needs ROS 2",
     )
     parser.add_argument(
-        "--rate", type=positive(float), default=1.0, help="playing speed of a live run"
+        "--rate", type=positive(float), help="playing speed, with --live only (default: 1)"
     )
     parser.add_argument("--json", action="store_true", help="print summary.json's content")
 
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.bags.find import find_bags
     from erf_seg_core.replay_evaluation.evaluation import Parallel, evaluate_bags
 
+    if args.rate and not args.live:
+        raise ErfSegError("--rate is the playing speed of a live run; add --live, or leave it out")
     options, bags = _options(args), find_bags(args.bags, args.output, on_skipped=_say)
     if args.live:
         evaluation = _run_live(args, options, bags)
@@ -116,7 +119,7 @@ def _run_live(args: argparse.Namespace, options: EvaluationOptions, bags: list[P
     from erf_seg_ros.replay.live_evaluation import evaluate_live
 
     with ProgressBars() as bars:
-        return evaluate_live(bags, options, args.output, args.rate, bars)
+        return evaluate_live(bags, options, args.output, args.rate or 1.0, bars)
 
 
 def _options(args: argparse.Namespace) -> EvaluationOptions:

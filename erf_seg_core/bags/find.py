@@ -72,7 +72,11 @@ def _paths_named(name: str | Path, outside: Path | None) -> list[Path]:
 def _matches(pattern: str, outside: Path | None) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
-    found = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+    path = Path(pattern)
+    try:  # unlike the module glob, it follows no links at a `**`, which may lead round in circles
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except ValueError as error:
+        raise ErfSegError(f"cannot make sense of the pattern {pattern}: {error}") from error
     return [path for path in found if outside not in (path.resolve(), *path.resolve().parents)]
 
 
