@@ -54,7 +54,7 @@ test: lint  ## lint, colcon build, colcon test (ROS_DISTRO=jazzy: with its ROS 2
 	$(COLCON) build $(BASES) --event-handlers console_direct+
 	@rm -f $(RESULTS)/pytest.xml
 	$(COLCON) test $(BASES) --event-handlers console_direct+ --return-code-on-test-failure \
-		--pytest-args " -ra" " --durations=10" " -n=2" " --dist=loadfile"; \
+		--pytest-args " -ra" " --durations=10" " -n=2" " --dist=loadfile" " --no-loadscope-reorder"; \
 	status=$$?; \
 	$(COLCON) test-result --verbose --test-result-base $(RESULTS) || status=1; \
 	$(VENV_BIN)/python scripts/count_tests.py $(RESULTS)/pytest.xml || status=1; \

@@ -41,6 +41,9 @@ PROBE_SECONDS = 5
 # Only where the system's Python comes without ensurepip (Debian, Ubuntu: package python3-venv).
 PIP_VERSION = "25.3"
 
+# Compiling all ten thousand files takes a minute; Python itself compiles the few that it imports.
+NO_COMPILE = "--no-compile"
+
 # A sourced ROS 2 or another .venv would leak its packages and libraries into ours.
 FOREIGN_VARIABLES = (
     "PYTHONPATH",
@@ -148,10 +151,11 @@ def install_environment(accelerator: Accelerator) -> None:
     say(f"2/4 torch and ONNX Runtime for the {accelerator.kind.upper()}: {accelerator.reason}")
     remove_other_builds(accelerator)
     extra_index = cpu_index_options() if accelerator.kind == "cpu" else []
-    pip("install", *extra_index, "--requirement", str(REQUIREMENTS / f"{accelerator.kind}.txt"))
+    file = REQUIREMENTS / f"{accelerator.kind}.txt"
+    pip("install", NO_COMPILE, *extra_index, "--requirement", str(file))
     say(f"3/4 the other packages, ROS 2 {ROS_DISTRO.title()} among them")
     everything = [o for file in environment_inputs(accelerator) for o in ("--requirement", file)]
-    pip("install", *everything)
+    pip("install", NO_COMPILE, *everything)
 
 
 def choose_accelerator() -> Accelerator:

@@ -13,6 +13,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)  # as under nohup: deaf, but our children are not
 
+LONG_FILES = ("test_node_cycles.py", "test_training_run.py", "test_replay_live.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take minutes: last, they would leave the other worker idle."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
 
 @pytest.fixture(scope="session")
 def data_dir():
