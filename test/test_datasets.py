@@ -67,6 +67,13 @@ def test_what_is_wrong_with_a_data_set_is_named(tmp_path):
         camvid(tmp_path)
 
 
+def test_two_images_that_share_a_label_are_named(tmp_path):
+    images = write_camvid(tmp_path / "camvid") / "train" / "images"
+    (images / "drive0_002.jpg").write_bytes((images / "drive0_002.png").read_bytes())
+    with pytest.raises(ErfSegError, match=r"drive0_002.jpg and drive0_002.png differ by"):
+        camvid(tmp_path)
+
+
 def test_only_train_may_be_a_folder_without_splits(tmp_path):
     whole = write_camvid(tmp_path / "camvid") / "train"
     assert len(open_source(Source("camvid", str(whole)), CAMVID, tmp_path).frames) == 6

@@ -56,6 +56,7 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
         ("--stages.0.task=encoder", "the last one must be of task 'segment'"),
         ("--stages.0.batch_size=0", "must be at least 1"),
         ("--stages.0.ohem_fraction=0", "ohem_fraction must be in"),
+        ("--stages.0.freeze_epochs=1000", "freeze_epochs 1000 is more than"),
         ("--seed=true", "'seed' is True, not of type int"),
         ("--model=dg5", "no model 'dg5'"),
         ("--stages.0.lr=-1", "stages.0: lr must not be negative"),

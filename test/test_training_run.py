@@ -245,6 +245,37 @@ def test_a_restarted_run_that_is_killed_at_once_does_not_go_on_from_the_old_one(
     assert not (data / "run" / "state.pt").exists()
 
 
+def test_ctrl_c_saves_the_step_that_it_comes_in(data, monkeypatch):
+    stage = {"epochs": 2, "batch_size": 2, "ema": 0.9}
+    whole = tensors(run(data, output=str(data / "whole"), stage=stage))
+    optimise = stage_module.StageRun._optimise
+
+    def interrupted(stage_run, parts):
+        if stage_run.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return optimise(stage_run, parts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage_module.StageRun, "_optimise", interrupted)
+        run(data, output=str(data / "stopped"), stage=stage)
+    state = torch.load(data / "stopped" / "state.pt", weights_only=True)
+    assert (state["epoch"], state["step_in_epoch"]) == (0, 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = tensors(run(data, output=str(data / "stopped"), stage=stage))
+    assert largest_difference(whole, resumed) == 0
+
+
+def test_a_second_ctrl_c_does_not_wait(data, monkeypatch):
+    def twice(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it goes on")
+
+    monkeypatch.setattr(stage_module.StageRun, "_optimise", twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(data)
+
+
 def raise_interrupt(*_):
     raise KeyboardInterrupt
 

@@ -258,6 +258,10 @@ def _check_stage(stage: Stage, where: str) -> None:
     low, high = stage.augmentation.scale
     if not 0 < low <= high < math.inf:
         raise ErfSegError(f"{where}: augmentation.scale must be two rising positive numbers")
+    if stage.freeze_epochs > stage.epochs:
+        raise ErfSegError(
+            f"{where}: freeze_epochs {stage.freeze_epochs} is more than its {stage.epochs} epochs"
+        )
     if not 0 < stage.ohem_fraction <= 1:
         raise ErfSegError(f"{where}: ohem_fraction must be in (0, 1]")
     if not 0 <= stage.ema < 1:

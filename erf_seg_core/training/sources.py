@@ -5,7 +5,7 @@ Everything wrong with them (missing pairs, wrong sizes, unknown ids) is named be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -136,10 +136,22 @@ def _folder_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:
     base = folder if whole else folder / split
     if not (base / "images").is_dir() or not (base / "labels").is_dir():
         raise ErfSegError(f"{folder} has no folders '{split}/images' and '{split}/labels'")
-    images = {p.stem: p for p in (base / "images").iterdir() if is_image(p)}
-    labels = {p.stem: p for p in (base / "labels").iterdir() if p.suffix.lower() == ".png"}
+    images = _by_stem(p for p in (base / "images").iterdir() if is_image(p))
+    labels = _by_stem(p for p in (base / "labels").iterdir() if p.suffix.lower() == ".png")
     _refuse_unpaired(base, images, labels)
     return {name: (images[name], labels[name]) for name in images}
+
+
+def _by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in sorted(files):
+        if file.stem in found:
+            raise ErfSegError(
+                f"{found[file.stem]} and {file.name} differ by their endings alone, so that they "
+                "share a label: rename or remove one of them"
+            )
+        found[file.stem] = file
+    return found
 
 
 def _cityscapes_pairs(folder: Path, split: str) -> dict[str, tuple[Path, Path]]:

@@ -20,6 +20,7 @@ from ..grouping import GradualGrouping, apply_moves
 from ..models import STRIDE
 from .dataset import ViewOrder, Views
 from .ema import WeightAverage
+from .interruption import Interruption
 from .losses import WEIGHT_OFFSETS, LabelLoss, class_weights, distillation_loss
 from .recipe import Stage
 from .sources import union_members
@@ -85,7 +86,9 @@ class StageRun:
             disable=self.training.quiet,
             mininterval=2,
         )
-        with bar:
+        # Of several processes, those that stopped at another step would wait for this one for ever.
+        alone = self.training.processes.world == 1
+        with bar, Interruption(alone, self.training.say_it_will_stop) as interruption:
             while self.epoch < stage.epochs:
                 for parts in self._batches():
                     self.loss_sum += self._optimise(parts)
@@ -95,7 +98,9 @@ class StageRun:
                     if now - last_save > 60 * self.training.recipe.save_minutes:
                         self._save()
                         last_save = now
+                    self._stop_if_asked(interruption)
                 self._end_epoch(bar)
+                self._stop_if_asked(interruption)
         self._end_stage()
 
     @property
@@ -241,6 +246,11 @@ class StageRun:
         views = list(order.epoch(self.stage.epochs))[: self.stage.recalibrate_batches]
         loader = DataLoader(self.views, batch_sampler=views)
         recalibrate_norms(self.task, (self.training.prepare(images) for images, _ in loader))
+
+    def _stop_if_asked(self, interruption: Interruption) -> None:
+        if interruption.asked:
+            self._save()
+            interruption.act()
 
     def _save(self) -> None:
         state = {

@@ -214,6 +214,10 @@ class Training:
         if stage.grouping:
             GradualGrouping(self.net, self.targets, lambda step: 0.0).fold()
 
+    def say_it_will_stop(self) -> None:
+        """Tell whoever pressed Ctrl-C what they wait for."""
+        self._tell("stopping after this step, to save it; once more stops at once")
+
     def save_state(self, stage: int, state: dict[str, Any]) -> None:
         """Write everything needed to go on; the file appears whole or not at all."""
         if not self.processes.first:
