@@ -5,7 +5,6 @@ The metadata is one JSON document under the key `erf_seg`. Nothing here ever unp
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from .models import (
     build_model,
     parse_model_name,
 )
+from .whole_file import whole_file
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -117,15 +117,13 @@ def save_checkpoint(
         if not key.endswith(_BATCH_COUNTER)
     }
     _refuse_misfit(tensors, info, path)
-    partial = path.with_name(f".{path.name}.partial")
+    metadata = {_METADATA_KEY: json.dumps(info.to_dict())}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(tensors, partial, {_METADATA_KEY: json.dumps(info.to_dict())})
-        partial.chmod(0o666 & ~_umask())  # safetensors lets nobody but the owner read it
-        partial.replace(path)
+        with whole_file(path) as partial:
+            safetensors.torch.save_file(tensors, partial, metadata)
+            partial.chmod(0o666 & ~_umask())  # safetensors lets nobody but the owner read it
     except (OSError, safetensors.SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise ErfSegError(f"cannot write checkpoint {path}: {error}") from error
     return path
 

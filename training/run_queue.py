@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from erf_seg_core.errors import ErfSegError
+from erf_seg_core.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,8 @@ def _train(run: Run, folder: Path, data_root: str, quiet: bool) -> None:
         "curve": curve,
     }
     run.results.mkdir(parents=True, exist_ok=True)
-    partial = run.result_file.with_suffix(".partial")
-    partial.write_text(json.dumps(result), encoding="utf-8")
-    partial.replace(run.result_file)
+    with whole_file(run.result_file) as partial:
+        partial.write_text(json.dumps(result), encoding="utf-8")
 
 
 @contextmanager

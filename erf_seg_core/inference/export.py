@@ -14,6 +14,7 @@ from ..checkpoint import CheckpointInfo
 from ..class_sets import VOID_ID
 from ..errors import ErfSegError, refuse_irregular
 from ..models import SegmentationNetwork
+from ..whole_file import whole_file
 from .onnx_builder import DEFAULT_OPSET, OPSETS
 from .onnx_graph import GraphOptions, Output, build_graph, lower_for
 from .segmenter import checked_input_size
@@ -113,15 +114,10 @@ def export_onnx(
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Replace the file only once all is on the disk: somebody may be loading the older one."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as partial:
             partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise ErfSegError(f"cannot write {path}: {error.strerror}") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..checkpoint import find_checkpoint
 from ..inference.user_cache import user_cache
 from ..report.pictures import Strip
+from ..whole_file import whole_file
 from .frame_table import FrameTable
 from .model_scorer import ModelCounts
 from .options import EvaluationOptions
@@ -86,9 +87,8 @@ class BagResult:
         }
         (folder / _PICTURES).write_text(json.dumps(pictures), encoding="utf-8")
         about = {"format": _FORMAT, "fingerprint": fingerprint, **plain}
-        partial = folder / f".{_SUMMARY}.partial"
-        partial.write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
-        partial.replace(folder / _SUMMARY)
+        with whole_file(folder / _SUMMARY) as partial:
+            partial.write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, fingerprint: str) -> BagResult | None:

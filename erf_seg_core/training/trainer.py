@@ -26,6 +26,7 @@ from ..errors import ErfSegError, refuse_undecodable, refuse_unwritable
 from ..grouping import GradualGrouping, apply_moves, densify
 from ..models import SegmentationNetwork, build_model, get_spec, parse_model_name
 from ..output_lock import output_lock
+from ..whole_file import whole_file
 from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
@@ -222,7 +223,6 @@ class Training:
         """Write everything needed to go on; the file appears whole or not at all."""
         if not self.processes.first:
             return
-        partial = self.folder / f".{STATE_FILE}.partial"
         common = {
             "recipe": self.recipe.to_dict(),
             "data": self.data,
@@ -230,10 +230,9 @@ class Training:
             "seconds": (self.clock.wall, self.clock.cpu),
         }
         try:
-            torch.save({**common, "rows": self.log.rows, **state}, partial)
-            partial.replace(self.folder / STATE_FILE)
+            with whole_file(self.folder / STATE_FILE) as partial:
+                torch.save({**common, "rows": self.log.rows, **state}, partial)
         except (OSError, RuntimeError) as error:  # torch's own for a full disk
-            partial.unlink(missing_ok=True)
             raise ErfSegError(
                 f"the disk refused {self.folder / STATE_FILE} ({error}): make room, then give the "
                 "same command again"
