@@ -107,7 +107,8 @@ def save_checkpoint(
     """Write weights and metadata; the file appears whole or not at all.
 
     Weights may be float16 to halve the file; they are float32 again when loaded.
-    Raises `ErfSegError` if they do not fit the model that `info` names or the disk refuses.
+    Raises `ErfSegError` if they do not fit the model that `info` names, are not finite, or the disk
+    refuses.
     """
     path = Path(path)
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
@@ -218,6 +219,12 @@ def _refuse_misfit(tensors: Mapping[str, Tensor], info: CheckpointInfo, path: Pa
         raise ErfSegError(
             f"the weights in {path} do not fit model '{info.model}' with {info.num_outputs} "
             f"outputs: {difference}"
+        )
+    wild = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wild:
+        raise ErfSegError(
+            f"{len(wild)} weights of {path} are infinite or no numbers, {wild[0]} for example: the "
+            "training went astray, or they were stored in a type that is too small for them"
         )
 
 

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from erf_seg_core import ErfSegError, build_model
@@ -72,6 +73,21 @@ def test_half_precision_weights_load_as_single(tmp_path, net, info):
     path = save_checkpoint(tmp_path / "half.safetensors", half, info)
     _, tensors = load_checkpoint(path)
     assert {t.dtype for t in tensors.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("value", (float("inf"), float("nan")))
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, net, info, value):
+    name = "encoder.initial_block.bn.running_var"
+    weights = {k: v.clone() for k, v in net.state_dict().items()}
+    weights[name][0] = value
+    with pytest.raises(ErfSegError, match=f"1 weights .* {name}"):
+        save_checkpoint(tmp_path / "a.safetensors", weights, info)
+    good = save_checkpoint(tmp_path / "good.safetensors", net, info)
+    with safe_open(good, "pt") as file:
+        metadata, stored = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - no dict
+    save_file({**stored, name: weights[name]}, good, metadata)
+    with pytest.raises(ErfSegError, match="infinite or no numbers"):
+        load_checkpoint(good)
 
 
 def test_paper_spelling_is_stored_as_registry_name():

@@ -88,6 +88,9 @@ def test_card_names_the_options_that_differ_from_the_recipe_file(ship, tmp_path,
 
 def test_weights_stored_in_half_precision_load_as_float32(ship, tmp_path, capsys):
     source = trained_checkpoint(tmp_path)
+    info, weights = load_checkpoint(source)
+    weights["encoder.initial_block.bn.running_var"][0] = 4e5  # beyond the range of float16
+    save_checkpoint(source, weights, info)
     mine = recipe_file(tmp_path, "mine.yaml")
     ship.main([str(source), "--recipe", mine, "--half", "--into", str(tmp_path / "out")])
     shipped = tmp_path / "out" / "d_star_light.safetensors"

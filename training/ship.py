@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             f"but {len(args.recipe)} recipe files were named"
         )
     if args.half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+        # Not the vectors: they are few, and a variance may be beyond the range of float16.
+        tensors = {k: v.half() if v.dim() > 1 else v for k, v in tensors.items()}
     path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
     card = path.with_suffix(".md")
     card.write_text(model_card(info, args.recipe), encoding="utf-8")
