@@ -41,8 +41,7 @@ PROBE_SECONDS = 5
 # Only where the system's Python comes without ensurepip (Debian, Ubuntu: package python3-venv).
 PIP_VERSION = "25.3"
 
-# Compiling all ten thousand files takes a minute; Python itself compiles the few that it imports.
-NO_COMPILE = "--no-compile"
+NO_COMPILE = "--no-compile"  # pip compiles one file after the other; we do it on all cores
 
 # A sourced ROS 2 or another .venv would leak its packages and libraries into ours.
 FOREIGN_VARIABLES = (
@@ -156,6 +155,8 @@ def install_environment(accelerator: Accelerator) -> None:
     say(f"3/4 the other packages, ROS 2 {ROS_DISTRO.title()} among them")
     everything = [o for file in environment_inputs(accelerator) for o in ("--requirement", file)]
     pip("install", NO_COMPILE, *everything)
+    # Some packages carry files of other Pythons, which fail; what is missing, Python compiles itself.
+    succeeds(VENV_PYTHON, "-m", "compileall", "-qq", "-j", "0", str(site_packages()))
 
 
 def choose_accelerator() -> Accelerator:
