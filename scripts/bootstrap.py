@@ -155,7 +155,7 @@ def install_environment(accelerator: Accelerator) -> None:
     say(f"3/4 the other packages, ROS 2 {ROS_DISTRO.title()} among them")
     everything = [o for file in environment_inputs(accelerator) for o in ("--requirement", file)]
     pip("install", NO_COMPILE, *everything)
-    # Some packages carry files of other Pythons, which fail; what is missing, Python compiles itself.
+    # Files that are for other Pythons fail; what is missing, Python compiles when it imports it.
     succeeds(VENV_PYTHON, "-m", "compileall", "-qq", "-j", "0", str(site_packages()))
 
 
