@@ -72,12 +72,25 @@ def _paths_named(name: str | Path, outside: Path | None) -> list[Path]:
 def _matches(pattern: str, outside: Path | None) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
-    path = Path(pattern)
-    try:  # unlike the module glob, it follows no links at a `**`, which may lead round in circles
-        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    found = sorted(_expanded(pattern))
+    return [path for path in found if outside not in (path.resolve(), *path.resolve().parents)]
+
+
+def _expanded(pattern: str) -> list[Path]:
+    """As the module glob, but `**` follows no links, which may lead round in circles."""
+    whole = Path(pattern)
+    if "**" not in whole.parts:
+        return [Path(path) for path in glob.glob(pattern)]  # noqa: PTH207 - shows nothing hidden
+    try:
+        found = Path(whole.anchor).glob(str(whole.relative_to(whole.anchor)))
+        return [path for path in found if not _is_hidden(path, whole)]
     except ValueError as error:
         raise ErfSegError(f"cannot make sense of the pattern {pattern}: {error}") from error
-    return [path for path in found if outside not in (path.resolve(), *path.resolve().parents)]
+
+
+def _is_hidden(path: Path, pattern: Path) -> bool:
+    """Whether a part begins with a dot that the pattern does not name."""
+    return any(part.startswith(".") and part not in pattern.parts for part in path.parts)
 
 
 def _bags_at(
