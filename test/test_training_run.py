@@ -17,6 +17,7 @@ from inference_helpers import info_for
 from training_data import tiny_recipe, write_camvid
 
 from erf_seg_cli.main import main
+from erf_seg_cli.signals import ended_as_by_ctrl_c
 from erf_seg_core.checkpoint import build_from_checkpoint, load_checkpoint, save_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.grouping import FadingGroups
@@ -245,17 +246,23 @@ def test_a_restarted_run_that_is_killed_at_once_does_not_go_on_from_the_old_one(
     assert not (data / "run" / "state.pt").exists()
 
 
-def test_ctrl_c_saves_the_step_that_it_comes_in(data, monkeypatch):
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGHUP, signal.SIGHUP]])
+def test_ctrl_c_or_a_closing_terminal_saves_the_step_that_it_comes_in(data, monkeypatch, signals):
     stage = {"epochs": 2, "batch_size": 2, "ema": 0.9}
     whole = tensors(run(data, output=str(data / "whole"), stage=stage))
     optimise = stage_module.StageRun._optimise
 
     def interrupted(stage_run, parts):
         if stage_run.step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            for number in signals:
+                os.kill(os.getpid(), number)
         return optimise(stage_run, parts)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt),
+        ended_as_by_ctrl_c(),
+    ):
         patch.setattr(stage_module.StageRun, "_optimise", interrupted)
         run(data, output=str(data / "stopped"), stage=stage)
     state = torch.load(data / "stopped" / "state.pt", weights_only=True)

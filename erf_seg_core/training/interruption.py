@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -13,8 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interruption:
     """While it is entered, the first signal that would raise something is put off.
 
-    The second acts at once, for whoever does not want to wait. Signals that are ignored or end the
-    process by themselves are left alone; outside the main thread nothing is put off.
+    A second Ctrl-C acts at once, for whoever does not want to wait; a closing terminal, which sends
+    its signal twice, does not. Signals that are ignored or end the process by themselves are left
+    alone; outside the main thread nothing is put off.
     """
 
     def __init__(self, wanted: bool, on_asked: Callable[[], None]) -> None:
@@ -23,6 +25,7 @@ class Interruption:
         self._wanted = wanted and threading.current_thread() is threading.main_thread()
         self._on_asked = on_asked
         self._number = signal.SIGINT
+        self._process = os.getpid()
         self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def __enter__(self) -> Interruption:
@@ -44,7 +47,10 @@ class Interruption:
         self._before[self._number](self._number, None)
 
     def _put_off(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if os.getpid() != self._process:
+            return  # a worker that reads images: Ctrl-C reaches it, too, but this one ends it
+        if not self.asked:
+            self.asked, self._number = True, number
+            self._on_asked()
+        elif number == signal.SIGINT:
             self.act()
-        self.asked, self._number = True, number
-        self._on_asked()
