@@ -310,4 +310,15 @@ def test_large_images_are_kept_no_larger_than_training_uses(tmp_path):
     images = TrainingImages([camvid(tmp_path)], 24, quiet=True)
     assert images[0][0].shape == (24, 32, 3)
     assert images[0][1].shape == (24, 32)
-    assert images.pixels.sum() == 6 * 24 * 32
+    assert images.pixels(0).sum() == 6 * 24 * 32
+
+
+def test_a_stage_learns_from_the_sources_that_name_it_and_from_those_that_name_none(tmp_path):
+    write_camvid(tmp_path / "camvid")
+    always, first = camvid(tmp_path), camvid(tmp_path)
+    first = replace(first, source=replace(first.source, stages=(0,), repeat=0.5))
+    images = TrainingImages([always, first], 48, quiet=True)
+    assert images.repeats(0).tolist() == [1.0] * 6 + [0.5] * 6
+    assert images.repeats(1).tolist() == [1.0] * 6 + [0.0] * 6
+    assert (images.pixels(0) == 2 * images.pixels(1)).all()
+    assert images.pixels(1).sum() == 6 * 48 * 64

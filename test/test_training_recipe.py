@@ -71,6 +71,9 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
         ("--workers=-1", "workers must be at least 0"),
         ("--input-size=[0, 0]", "not made of multiples of 8"),
         ("--train=[]", "'train' is empty"),
+        ("--train.0.stages=[1]", "train.0.stages: there is no stage 1, only 0 to 0"),
+        ("--train.0.stages=[-1]", "train.0.stages: there is no stage -1"),
+        ("--validation.0.source.stages=[0]", "only training images have stages"),
         ("--train.0.repeat=.inf", "train.0: repeat must be above 0"),
         ("--output=runs/{date}", "only {model} and {seed} are replaced"),
         ("--validation.0.name=training", "names of their own, not 'training' again"),
@@ -106,6 +109,8 @@ def test_stages_that_do_not_go_together_are_refused(tmp_path):
     grouped = {**stage, "grouping": {}}
     with pytest.raises(ErfSegError, match=r"stages.1: the groups have evolved in stages.0"):
         load(tmp_path, stages=[grouped, grouped])
+    with pytest.raises(ErfSegError, match=r"stages.1 has no training images"):
+        load(tmp_path, [("train.0.stages", "[0]")], stages=[stage, stage])
     taught = {**stage, "task": "encoder", "distillation": {"teacher": "dg4"}}
     with pytest.raises(ErfSegError, match=r"stages.0: distillation is for the task 'segment'"):
         load(tmp_path, stages=[taught, stage])

@@ -440,8 +440,24 @@ def test_nothing_to_learn_or_to_score_is_refused(data):
         run(data)
     for path in (data / "camvid/train/labels").iterdir():
         cv2.imwrite(str(path), np.full((48, 64), 255, np.uint8))
-    with pytest.raises(ErfSegError, match="the training images are all void"):
+    with pytest.raises(ErfSegError, match=r"the training images of stages.0 are all void"):
         run(data, validation=[])
+
+
+def test_a_stage_can_have_images_of_its_own(data):
+    write_camvid(data / "pictures", "train", count=2)
+    train_on = [
+        {"kind": "camvid", "path": "camvid", "stages": [1]},
+        {"kind": "camvid", "path": "pictures", "stages": [0]},
+    ]
+    stage = tiny_recipe(data)["stages"][0]
+    stages = [{**stage, "task": "encoder", "batch_size": 1}, {**stage, "batch_size": 1}]
+    checkpoint = run(data, train=train_on, stages=stages)
+    lines = (checkpoint.parent / "log.csv").read_text().splitlines()[1:]
+    last_steps = {line.split(",")[0]: line.split(",")[3] for line in lines}
+    epochs = stage["epochs"]
+    assert last_steps == {"0": str(2 * epochs), "1": str(6 * epochs)}
+    assert load_checkpoint(checkpoint)[0].metrics["training"]["images"] == 8
 
 
 @pytest.mark.parametrize("device", ["mps", "meta", "cuda:63"])

@@ -146,17 +146,22 @@ def table(queue: list[Run]) -> str:
 def _score_columns(result: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], float]]:
     """Heading and mIoU of each validation set; before it the encoder's, if it had a stage."""
     columns: dict[str, Callable[[dict[str, Any]], float]] = {}
-    first = [row for row in result["curve"] if row["stage"] == 0][-1]
-    last = result["curve"][-1]
+    before = _end_of_last_but_one_stage(result)
     for name in result["miou"]:
-        if f"miou {name}" in first and last["stage"] > 0:
-            columns[f"{name}, encoder alone, mIoU %"] = partial(_after_first_stage, name)
+        if f"miou {name}" in before:
+            columns[f"{name}, encoder alone, mIoU %"] = partial(_encoder_alone, name)
         columns[f"{name}, mIoU %"] = partial(_at_the_end, name)
     return columns
 
 
-def _after_first_stage(name: str, result: dict[str, Any]) -> float:
-    return [row for row in result["curve"] if row["stage"] == 0][-1][f"miou {name}"]
+def _encoder_alone(name: str, result: dict[str, Any]) -> float:
+    return _end_of_last_but_one_stage(result)[f"miou {name}"]
+
+
+def _end_of_last_but_one_stage(result: dict[str, Any]) -> dict[str, float]:
+    """What the whole network, which is the last stage's, began with; empty if it had no other."""
+    stage = result["curve"][-1]["stage"] - 1
+    return ([row for row in result["curve"] if row["stage"] == stage] or [{}])[-1]
 
 
 def _at_the_end(name: str, result: dict[str, Any]) -> float:

@@ -31,8 +31,7 @@ class View(NamedTuple):
 class TrainingImages:
     """Frames of several sources as uint8 arrays, each no larger than training can use.
 
-    `pixels` counts target ids (int64[256]) over all frames, `repeats` says how often an epoch shows
-    each frame.
+    A stage of the training uses all of them, or those of some sources.
     """
 
     def __init__(
@@ -43,14 +42,14 @@ class TrainingImages:
         Raises `ErfSegError` naming the first file that is damaged, of the wrong size or holds an
         unknown id.
         """
-        self._places = [(s, i) for s in sets for i in range(len(s.frames))]
-        self.repeats = np.array([s.source.repeat for s, _ in self._places])
-        self.pixels = np.zeros(256, np.int64)
+        self._sets = sets
+        self._places = [(s, i) for s in range(len(sets)) for i in range(len(sets[s].frames))]
+        self._pixels = np.zeros((len(sets), 256), np.int64)
         self._max_height = max_height
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
         for place in tqdm(range(len(self._places)), "reading images", disable=quiet, mininterval=2):
             image, label = self._read(place)
-            self.pixels += np.bincount(label.ravel(), minlength=256)
+            self._pixels[self._places[place][0]] += np.bincount(label.ravel(), minlength=256)
             if keep:
                 self._kept.append((image, label))
 
@@ -62,9 +61,18 @@ class TrainingImages:
         """Image uint8 BGR H×W×3 and target ids uint8 H×W."""
         return self._kept[index] if self._kept else self._read(index)
 
+    def pixels(self, stage: int) -> np.ndarray:
+        """Count the target ids (int64[256]) of the frames that a stage learns from."""
+        return self._pixels[[s.source.teaches(stage) for s in self._sets]].sum(0)
+
+    def repeats(self, stage: int) -> np.ndarray:
+        """How often an epoch of a stage shows each frame (float64[len]); 0: never."""
+        often = [s.source.repeat * s.source.teaches(stage) for s in self._sets]
+        return np.array([often[s] for s, _ in self._places])
+
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        labelled, i = self._places[index]
-        image, label = labelled.load(i)
+        s, i = self._places[index]
+        image, label = self._sets[s].load(i)
         h, w = image.shape[:2]
         if h <= self._max_height:
             return image, label

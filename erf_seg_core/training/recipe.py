@@ -34,10 +34,15 @@ class Source:
     only: tuple[str, ...] = ()  # file-name prefixes to keep, for example one drive
     skip: tuple[str, ...] = ()  # file-name prefixes to leave out
     repeat: float = 1.0  # how often an epoch shows each image
+    stages: tuple[int, ...] = ()  # numbers of the stages that learn from it, from 0; none: all
     drives: int = 20  # synthetic: how many streets, each with its own light and weather
     frames: int = 400  # synthetic: of all drives together, one second apart
     seed: int = 0  # synthetic: of the first drive
     size: tuple[int, int] = (360, 480)  # synthetic: (height, width)
+
+    def teaches(self, stage: int) -> bool:
+        """Whether stage number `stage` learns from these images."""
+        return not self.stages or stage in self.stages
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,7 @@ class Recipe:
             _check_source(source, f"train.{i}")
         for i, validation in enumerate(self.validation):
             _check_source(validation.source, f"validation.{i}.source")
+        _check_source_stages(self)
         for i, stage in enumerate(self.stages):
             _check_stage(stage, f"stages.{i}")
         _check_grouping(self)
@@ -214,6 +220,22 @@ def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -
 def _check_source(source: Source, where: str) -> None:
     if not 0 < source.repeat < math.inf or source.drives < 1 or source.frames < 1:
         raise ErfSegError(f"{where}: repeat must be above 0, drives and frames at least 1")
+
+
+def _check_source_stages(recipe: Recipe) -> None:
+    count = len(recipe.stages)
+    for i, source in enumerate(recipe.train):
+        if beyond := [s for s in source.stages if not 0 <= s < count]:
+            raise ErfSegError(
+                f"train.{i}.stages: there is no stage {beyond[0]}, only 0 to {count - 1}"
+            )
+    for i, stage in enumerate(recipe.stages):
+        # The images of `classify` are a folder of their own.
+        if stage.task != "classify" and not any(s.teaches(i) for s in recipe.train):
+            raise ErfSegError(f"stages.{i} has no training images: every source names other stages")
+    for i, validation in enumerate(recipe.validation):
+        if validation.source.stages:
+            raise ErfSegError(f"validation.{i}.source.stages: only training images have stages")
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ class StageRun:
         self.training, self.index, self.stage = training, index, stage
         recipe, processes = training.recipe, training.processes
         torch.manual_seed(recipe.seed * 1000 + index)
-        self.task, self.loss, views, repeats = prepare_task(training, stage)
+        self.task, self.loss, views, repeats = prepare_task(training, index)
         self.task.to(training.device, memory_format=training.memory_format)
         self.loss.to(training.device)
         self.order = ViewOrder(
@@ -279,9 +279,10 @@ class StageRun:
 
 
 def prepare_task(
-    training: Training, stage: Stage
+    training: Training, index: int
 ) -> tuple[nn.Module, nn.Module, Dataset, np.ndarray]:
-    """Network, loss, views and how often an epoch shows each image, for a stage."""
+    """Network, loss, views and how often an epoch shows each image, for stage number `index`."""
+    stage = training.recipe.stages[index]
     height, augmentation = training.recipe.input_size[0], stage.augmentation
     if stage.task == "classify":
         images = ClassifiedImages(training.data_root / stage.images)
@@ -292,13 +293,13 @@ def prepare_task(
     weights = None
     if stage.class_weights:
         offset = WEIGHT_OFFSETS[stage.task]
-        weights = class_weights(training.images.pixels, classes, len(unions), offset)
+        weights = class_weights(training.images.pixels(index), classes, len(unions), offset)
     loss = LabelLoss(classes, unions, weights, stage.ohem_fraction)
     alone = stage.task == "encoder"
     task = EncoderWithHead(training.net, training.net.num_classes) if alone else training.net
     stride = STRIDE if alone else 1
     views = Views(training.images, height, augmentation, stride)
-    return task, loss, views, training.images.repeats
+    return task, loss, views, training.images.repeats(index)
 
 
 def _load_teacher(stage: Stage, training: Training) -> nn.Module | None:

@@ -183,9 +183,13 @@ class Training:
 
     def _check_classes(self) -> None:
         """Say which classes nothing can be learned of; a wrong file may be the reason."""
-        pixels = self.images.pixels
-        if not pixels[:VOID_ID].any():
-            raise ErfSegError("the training images are all void: there is nothing to learn")
+        for index, stage in enumerate(self.recipe.stages):
+            pixels = self.images.pixels(index)
+            if stage.task != "classify" and not pixels[:VOID_ID].any():
+                raise ErfSegError(
+                    f"the training images of stages.{index} are all void: there is nothing to learn"
+                )
+        # The last stage's images decide what the network can do in the end.
         unions = pixels[self.class_set.num_classes : VOID_ID].any()
         missing = [n for i, n in self.class_set.used().items() if not pixels[i]]
         if missing and not unions:  # of a union's pixels some may be of any of its classes
