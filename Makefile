@@ -62,7 +62,7 @@ test: lint  ## lint, colcon build, colcon test (ROS_DISTRO=jazzy: with its ROS 2
 
 bench: bootstrap  ## compare speeds on this machine; fails by test/speed_ratios.yaml
 	$(VENV_BIN)/erf_seg bench --models dg4_star_light,dg4,erfnet --engines eager,upstream,torch,onnxruntime \
-		--baseline erfnet:eager --no-memory --require test/speed_ratios.yaml
+		--devices cpu --baseline erfnet:eager --no-memory --require test/speed_ratios.yaml
 
 clean:  ## remove everything that make built
 	rm -rf .venv .venv-* build build-* install install-* log log-* demo_out

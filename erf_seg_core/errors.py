@@ -65,6 +65,11 @@ def is_file(path: Path) -> bool:
         raise ErfSegError(f"cannot look for {path}: {error.strerror}") from error
 
 
+def first_line(error: BaseException) -> str:
+    """What an engine's own error says first; CUDA's go on for ten lines."""
+    return str(error).strip().partition("\n")[0]
+
+
 def in_words(error: BaseException) -> str:
     """Message of an error; after its type where nobody foresaw it."""
     foreseen = isinstance(error, (ErfSegError, EngineError))

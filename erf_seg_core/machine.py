@@ -16,7 +16,7 @@ _LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless
 def machine_facts() -> dict[str, str]:
     """Processor, memory, GPU, system and the versions of what computes, ready to print."""
     facts = {
-        "processor": f"{_processor()}, {_usable_cpus()} usable of {os.cpu_count()} threads",
+        "processor": f"{processor()}, {_usable_cpus()} usable of {os.cpu_count()} threads",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.release()}",
@@ -34,7 +34,7 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
     """Model name from Linux's table; elsewhere what Python knows."""
     table = Path("/proc/cpuinfo")
     if table.is_file():

@@ -15,9 +15,10 @@ from inference_helpers import logits_of
 
 from erf_seg_cli.main import main
 from erf_seg_core.benchmark import Baseline, Benchmark, Row, Settings, combinations, run_benchmark
+from erf_seg_core.benchmark.accuracy import AccuracyTable
 from erf_seg_core.benchmark.contenders import common_outputs, create_contender, load_subject
 from erf_seg_core.benchmark.memory import measure_memory
-from erf_seg_core.benchmark.ratios import Ratio, judge, read_ratios
+from erf_seg_core.benchmark.ratios import Ratio, judge, read_ratios, refuse_unmeasurable
 from erf_seg_core.benchmark.rounds import Durations, measure_rounds
 from erf_seg_core.benchmark.run import street_images
 from erf_seg_core.benchmark.statistics import median_with_interval, speedup
@@ -92,6 +93,25 @@ def test_rounds_that_are_cut_short_are_not_counted():
     assert [len(t.ms) for t in times.values()] == [3, 3]
 
 
+def test_a_call_that_fails_leaves_the_others_their_rounds():
+    count, times, failed = [0], {}, []
+
+    def fails_at_the_seventh_call():
+        count[0] += 1
+        if count[0] == 7:
+            raise RuntimeError("the engine broke")
+
+    calls = {"a": fails_at_the_seventh_call, "b": lambda: None}
+    measure_rounds(
+        calls, 10, 0, times, on_failure=lambda key, error: failed.append((key, str(error)))
+    )
+    assert failed == [("a", "the engine broke")]
+    assert {key: len(t.ms) for key, t in times.items()} == {"b": 10}
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        count[0] = 6
+        measure_rounds(calls, 10, 0, times)
+
+
 # --- rows
 
 
@@ -163,9 +183,28 @@ def test_a_row_that_cannot_run_says_why_and_stops_no_other():
     eager = benchmark.measured()[1]
     assert benchmark.speedup(eager).value == 1.0
     assert benchmark.speedup(benchmark.measured()[0]).value > 0
-    told = read_info(find_checkpoint("dg4_star_light")).metrics["camvid val"]["miou"]
-    assert eager.accuracy.miou == pytest.approx(told)
+    assert (eager.device, eager.precision) == ("cpu", "fp32")
+    assert eager.accuracy is None  # the checkpoint's is of another size
+    assert any("tells that of fp32 at 480×360 only" in remark for remark in benchmark.remarks)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_the_checkpoint_s_miou_is_told_at_its_size(precision):
+    told = read_info(find_checkpoint("dg4_star_light")).metrics["camvid val"]["miou"]
+    (row,) = configurations(precisions=precision, sizes=[(360, 480)])
+    assert AccuracyTable(None, 11, lambda: None).of(row, "fp32").miou == pytest.approx(told)
+    with pytest.raises(ErfSegError, match="--data measures that of int8"):
+        AccuracyTable(None, 11, lambda: None).of(row, "int8")
+
+
+def test_checkpoints_of_one_file_name_are_told_apart(tmp_path):
+    paths = [str(tmp_path / run / "dg4.safetensors") for run in "ab"]
+    for path in map(Path, paths):
+        path.parent.mkdir()
+        path.write_bytes(find_checkpoint("dg4").read_bytes())
+    rows = configurations(",".join(paths))
+    assert [row.name for row in rows] == [path.removesuffix(".safetensors") for path in paths]
 
 
 def test_memory_is_that_of_one_configuration_alone():
@@ -204,6 +243,10 @@ def test_ratios_are_judged_by_the_fastest_row_that_fits():
     assert str(bad).startswith("FAIL dg4:eager is 2.50 times as fast as erfnet:eager")
     with pytest.raises(ErfSegError, match="no row 'dg8'"):
         judge(benchmark, [Ratio("dg8", "erfnet", 1.0)])
+    for name in ("dg8", "dg4:torch", "dg4:fastest"):
+        with pytest.raises(ErfSegError, match=f"is about '{name}'"):
+            refuse_unmeasurable([Ratio("dg4", name, 1.0)], list(benchmark.rows))
+    refuse_unmeasurable([Ratio("dg4", "erfnet:eager", 1.0)], list(benchmark.rows))
 
 
 def test_ratio_files_are_checked(tmp_path):
@@ -233,8 +276,9 @@ QUICK = [
 
 
 def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
-    arguments = [*QUICK, "--engines", "onnxruntime,eager", "--output", str(tmp_path), "--json"]
-    assert main(["bench", *arguments]) == 0
+    sizes = ["--sizes", "360x480"]  # that of the checkpoint's mIoU
+    arguments = [*QUICK, *sizes, "--engines", "onnxruntime,eager", "--output", str(tmp_path)]
+    assert main(["bench", *arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((tmp_path / "bench.json").read_text())
     assert "processor" in document["machine"] and "cores_used_by_others" in document
@@ -242,6 +286,7 @@ def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
     by_engine = {(row["model"], row["engine"]): row for row in document["rows"]}
     row = by_engine["dg4_star_light", "onnxruntime"]
     assert len(row["ms"]) == 2 and row["weights"] == "trained"
+    assert (row["device"], row["precision"]) == ("cpu", "fp32")
     assert row["median_ms_per_image"] == pytest.approx(np.median(row["ms"]), abs=1e-3)
     faster = row["times_faster_than_baseline"]
     assert faster["low"] <= faster["value"] <= faster["high"]
@@ -261,6 +306,9 @@ def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
         (["--sizes", "", "--roofline"], "--sizes: an empty list"),
         (["--sizes", "0x0", "--roofline"], "0×0"),
         (["--threads", "0", "--roofline"], "threads is 0"),
+        (["--threads", "1,2", "--roofline"], "one of --threads at a time"),
+        (["--require", "{file}", "--roofline"], "neither --require nor --data"),
+        (["--require", "{ratios}"], "about 'dg8', which is not among"),
         (["--seed", "-1"], "--seed is -1"),
         (["--data", "nowhere"], "nowhere has no folders"),
         (["--output", "{file}"], "is a file"),
@@ -268,8 +316,10 @@ def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
     ],
 )
 def test_mistakes_cost_no_measuring(tmp_path, capsys, mistake, message):
-    (tmp_path / "file").touch()
-    mistake = [word.format(file=tmp_path / "file") for word in mistake]
+    file, ratios = tmp_path / "file", tmp_path / "ratios.yaml"
+    file.touch()
+    ratios.write_text("- {faster: dg8, than: erfnet, at_least: 1}\n")
+    mistake = [word.format(file=file, ratios=ratios) for word in mistake]
     try:
         status = main(["bench", *QUICK, "--engines", "onnxruntime", *mistake])
     except SystemExit as leaving:  # argparse's

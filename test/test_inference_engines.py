@@ -12,10 +12,12 @@ import psutil
 import pytest
 import torch
 from inference_helpers import SIZE, images, info_for, logits_of, random_network
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from erf_seg_core.errors import ErfSegError
+from erf_seg_core.errors import EngineError, ErfSegError
 from erf_seg_core.importing import import_checkpoint
 from erf_seg_core.inference import (
+    Segmenter,
     create_engine,
     cuda_graphs,
     load_segmenter,
@@ -225,6 +227,9 @@ def test_a_named_engine_that_is_missing_is_an_error(without_onnxruntime):
         ("openvino", "cpu", 1, "no engine 'openvino'"),
         ("auto", "tpu", 1, "no device 'tpu'"),
         ("auto", "mps", 1, "no device 'mps'"),
+        ("auto", "cuda:256", 1, "device 'cuda:256' is not there"),
+        ("auto", "cuda:-1", 1, "no device 'cuda:-1'"),
+        ("auto", "cuda:", 1, "no device 'cuda:'"),
         ("torch", "cuda:99", 1, "device 'cuda:99' is not there"),
         ("auto", "cuda:99", 1, "device 'cuda:99' is not there"),
         ("tensorrt", "cpu", 1, "GPU only"),
@@ -236,10 +241,6 @@ def test_impossible_choices_are_refused(engine, device, threads, message):
         create_engine(random_network("dg4_star_light"), SIZE, engine, device, threads)
 
 
-@pytest.mark.skipif(
-    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
-    reason="this ONNX Runtime has the CUDA provider",
-)
 def test_tensorrt_keeps_the_engines_of_different_networks_apart(monkeypatch, tmp_path):
     """ONNX Runtime would tell them apart by names only, which all of ours share."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -284,6 +285,10 @@ def test_a_user_without_a_home_folder_has_a_cache_that_is_told(tmp_path):
     assert f"no home folder, so {tmp_path}/cache-{os.getuid()} is the cache" in done.stderr
 
 
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has the CUDA provider",
+)
 @pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
 def test_an_onnxruntime_without_gpu_support_says_what_to_install(engine):
     with pytest.raises(ErfSegError, match="pip install onnxruntime-gpu"):
@@ -299,6 +304,30 @@ def test_precision_on_the_cpu_is_float32(engine):
         create_engine(net, SIZE, engine, "cpu", 1, "fp16")
     with pytest.raises(ErfSegError, match="no precision 'half'"):
         create_engine(net, SIZE, engine, "cpu", 1, "half")
+
+
+def test_onnxruntime_does_not_go_on_elsewhere_when_its_provider_fails():
+    """By default it prints, changes to another provider for good, and calls that a success."""
+    net = random_network("dg4_star_light")
+    segmenter = Segmenter(net, info_for(net), "cpu", "onnxruntime", SIZE, threads=1)
+    (session,) = segmenter._engine._sessions.values()
+
+    class Failing:
+        def run(self, *_):
+            raise EPFail("the provider broke")
+
+    session._sess = Failing()
+    with pytest.raises(EngineError, match=r"onnxruntime on cpu failed: .*the provider broke"):
+        segmenter(np.zeros((*SIZE, 3), np.uint8))
+
+
+def test_an_engine_that_fails_to_start_says_why(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("out of memory\nand ten more lines")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(ErfSegError, match=r"its CPUExecutionProvider: out of memory$"):
+        create_engine(random_network("dg4_star_light"), SIZE, "onnxruntime", "cpu", 1)
 
 
 def test_long_preparations_are_announced(caplog):

@@ -7,6 +7,7 @@ from inference_helpers import SIZE, images, info_for, random_network
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.inference import Segmenter
+from erf_seg_core.inference.segmenter import checked_input_size
 from erf_seg_core.label_size import resize_labels
 
 
@@ -36,8 +37,22 @@ def test_labels_have_the_size_of_the_image(segmenter, size):
 def test_label_size_is_free(segmenter):
     result = segmenter(image(), label_size=(45, 80))
     assert result.labels.shape == result.confidence.shape == (45, 80)
-    with pytest.raises(ErfSegError, match="label size"):
-        segmenter(image(), label_size=(0, 80))
+    for wrong in ((0, 80), (100,), 100, (), (45.0, 80), (float("nan"), 5), (3_000_000_000, 1)):
+        with pytest.raises(ErfSegError, match="label size"):
+            segmenter(image(), label_size=wrong)
+    assert segmenter(image(), label_size=np.array([45, 80])).labels.shape == (45, 80)
+
+
+@pytest.mark.parametrize("wrong", [None, "0.5", float("nan"), 1.5, -0.1])
+def test_a_threshold_that_is_no_probability_is_refused(segmenter, wrong):
+    with pytest.raises(ErfSegError, match="min_confidence is .* a number from 0 to 1"):
+        segmenter(image(), min_confidence=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, (), (64,), (64, float("inf")), ("64", "96"), (8, 32768)])
+def test_an_input_size_that_is_none_is_refused(wrong):
+    with pytest.raises(ErfSegError, match="input size"):
+        checked_input_size(wrong)
 
 
 def test_confidence_is_optional(segmenter):

@@ -14,6 +14,8 @@ from erf_seg_core.checkpoint import build_from_checkpoint
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.inference import Segmenter
 from erf_seg_core.inference.calibration import (
+    Worth,
+    conditions_here,
     convolutions,
     find_calibration,
     float_graph,
@@ -85,9 +87,13 @@ def test_auto_takes_int8_only_where_it_was_found_worth_it(
 ):
     calibrate(trained[0], SIZE, pictures[:1], "the street")
     assert segmenter(trained, "auto").precision == "fp32"
-    record_worth(trained[0], loss, speedup, "a test")
+    record_worth(trained[0], Worth(loss, speedup, "a test", conditions_here(SIZE, 1)))
     assert segmenter(trained, "auto").precision == precision
     assert segmenter(trained, "int8").precision == "int8"
+    # What holds at one size, or on one machine, says nothing of another.
+    assert segmenter(trained, "auto", size=(96, 192)).precision == "fp32"
+    record_worth(trained[0], Worth(loss, speedup, "a test", "another machine"))
+    assert segmenter(trained, "auto").precision == "fp32"
 
 
 def test_damaged_calibrations_count_as_none(trained, pictures, cache):
@@ -112,9 +118,11 @@ def test_quantize_reports_speed_and_loss_and_records_them(data_dir, trained, cap
     lost = plain["accuracy"]["miou"] - eight["accuracy"]["miou"]
     assert document["miou_loss"] == pytest.approx(lost)
     calibration = find_calibration(trained[0])
-    assert calibration.miou_loss == pytest.approx(lost)
-    assert calibration.speedup == pytest.approx(document["speedup"])
-    assert calibration.worth_it == document["used_by_auto"]
+    assert calibration.worth.miou_loss == pytest.approx(lost)
+    assert calibration.worth.speedup == document["speedup_at_least"] <= document["speedup"]
+    conditions = conditions_here((64, 96), 1)
+    assert calibration.worth.conditions == document["conditions"] == conditions
+    assert calibration.worth_it(conditions) == document["used_by_auto"]
     size = ["--input-size", "64", "96"]
     assert main(["evaluate", "--model", MODEL, *size, *data, "--precision", "int8", "--json"]) == 0
     evaluated = json.loads(capsys.readouterr().out)

@@ -186,6 +186,17 @@ def test_corrupt_images_are_reported_and_the_rest_is_done(segment, tmp_path):
     assert (tmp_path / "out/labels/z.png").is_file()
 
 
+def test_an_image_too_wide_for_its_overlay_stops_no_other(segment, tmp_path):
+    folder = write_pictures(tmp_path / "in", ["a.png", "c.png"])
+    cv2.imwrite(str(folder / "b.png"), np.zeros((2, 65_600, 3), np.uint8))
+    status, document, stderr = segment(folder, "--json")
+    assert status == 1
+    assert [Path(f["input"]).name for f in document["failures"]] == ["b.png"]
+    assert "65600×2 pixels are more than a .jpg file can have" in stderr
+    assert (tmp_path / "out/labels/b.png").is_file()
+    assert (tmp_path / "out/labels/c.png").is_file()
+
+
 def test_video_gives_an_overlay_video(segment, tmp_path):
     video = write_video(tmp_path / "drive.avi", 6)
     status, document, _ = segment(video, "--json")

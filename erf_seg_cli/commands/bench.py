@@ -71,8 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--roofline",
         action="store_true",
-        help="instead: the stages of each model in ONNX Runtime on the CPU against the machine's "
-        "peak, at the first of the sizes and threads",
+        help="instead: the stages of each model in ONNX Runtime on the CPU, one image at a time in "
+        "float32, against the machine's peak; with --models, --rounds, --outputs, --json, --output "
+        "and one of --sizes and --threads",
     )
     parser.add_argument(
         "--require",
@@ -84,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=named_path,
         metavar="DIR",
-        help="write bench.json, bench.md, latency_miou.png",
+        help="write bench.json, bench.md, latency_miou.png; with --roofline roofline.json and .txt",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -107,9 +108,13 @@ def _run_roofline(args: argparse.Namespace, machine: dict[str, Any]) -> int:
     from erf_seg_core.benchmark.roofline import measure_peaks, measure_stages
     from erf_seg_core.benchmark.roofline_table import roofline_text, roofline_to_dict
 
-    rows = combinations(
-        args.models, ["onnxruntime"], ["fp32"], args.sizes[:1], ["cpu"], _threads(args)[:1]
-    )
+    if args.require or args.data:
+        raise ErfSegError("--roofline takes neither --require nor --data")
+    if len(args.sizes) > 1 or len(_threads(args)) > 1:
+        raise ErfSegError("--roofline takes one of --sizes and one of --threads at a time")
+    if args.output:
+        refuse_unwritable(args.output)
+    rows = combinations(args.models, ["onnxruntime"], ["fp32"], args.sizes, ["cpu"], _threads(args))
     threads, size = rows[0].threads, rows[0].input_size
     outputs = args.outputs or common_outputs([row.model for row in rows])
     peaks = measure_peaks(threads)
@@ -119,20 +124,22 @@ def _run_roofline(args: argparse.Namespace, machine: dict[str, Any]) -> int:
         )
         for row in rows
     }
-    if args.json:
-        print(json.dumps({"machine": machine, **roofline_to_dict(peaks, stages)}))
-    else:
-        print(roofline_text(peaks, stages, threads, size))
+    document = {"machine": machine, **roofline_to_dict(peaks, stages)}
+    text = roofline_text(peaks, stages, threads, size)
+    print(json.dumps(document) if args.json else text)
+    if args.output:
+        _write_files(args.output, {"roofline.json": _indented(document), "roofline.txt": text})
     return 0
 
 
 def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:
-    from erf_seg_core.benchmark.ratios import judge, read_ratios
+    from erf_seg_core.benchmark.ratios import judge, read_ratios, refuse_unmeasurable
 
     ratios = read_ratios(args.require) if args.require else []
     if args.output:
         refuse_unwritable(args.output)
     benchmark, configurations = _planned(args)
+    refuse_unmeasurable(ratios, configurations)
     interrupted = _measure(benchmark, configurations)
     if not benchmark.measured():
         if interrupted:
@@ -140,7 +147,12 @@ def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:
         reasons = "; ".join(sorted({row.failure for row in benchmark.failed()}))
         raise ErfSegError(f"no row can run here: {reasons}")
     document = {"machine": machine, "interrupted": interrupted, **_results(benchmark)}
-    verdicts = [] if interrupted else judge(benchmark, ratios)
+    verdicts, unjudged = [], None
+    if not interrupted:
+        try:
+            verdicts = judge(benchmark, ratios)
+        except ErfSegError as error:  # the rows that could run are shown before
+            unjudged = error
     document["ratios"] = [{"text": str(verdict), "holds": verdict.holds} for verdict in verdicts]
     if args.json:
         print(json.dumps(document))
@@ -152,6 +164,8 @@ def _run_comparison(args: argparse.Namespace, machine: dict[str, Any]) -> int:
         _write(args.output, benchmark, document, machine)
     if interrupted:
         raise KeyboardInterrupt
+    if unjudged is not None:
+        raise unjudged
     return 0 if all(verdict.holds for verdict in verdicts) else EXIT_TOO_SLOW
 
 
@@ -246,14 +260,22 @@ def _write(
     lines = [*notes(benchmark), *_busy_warning(benchmark.cores_used_by_others)]
     facts = "; ".join(f"{name} {value}" for name, value in machine.items())
     page = f"{table}\n\n" + "\n".join(f"- {line}" for line in [*lines, f"Machine: {facts}"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        (folder / "bench.md").write_text(page + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ErfSegError(f"cannot write {folder}: {error.strerror}") from error
+    _write_files(folder, {"bench.json": _indented(document), "bench.md": page})
     if not write_figure(benchmark, folder / "latency_miou.png"):
         print("no plot: no row has a mIoU", file=sys.stderr)
+
+
+def _write_files(folder: Path, texts: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ErfSegError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _indented(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1)
 
 
 def _print_machine(machine: dict[str, Any], stream: Any) -> None:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.checkpoint import build_from_checkpoint
     from erf_seg_core.errors import ErfSegError
     from erf_seg_core.inference.export import ExportOptions, export_onnx
-    from erf_seg_core.inference.export_check import check_export
+    from erf_seg_core.inference.export_check import TOLERANCES, check_export
     from erf_seg_core.synthetic import SyntheticDrive
 
     net, info = build_from_checkpoint(args.model)
@@ -63,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
     exported = export_onnx(net, info, args.output, options)
     images = [SyntheticDrive(seed).frame(0).image_bgr for seed in (1, 2)]
     agreement = check_export(net, exported, images)
-    if not args.fp16 and not agreement.exact:
+    if not agreement.within(TOLERANCES[exported.metadata["precision"]]):
+        advice = "leave out --fp16" if args.fp16 else "please report this"
         raise ErfSegError(
             f"{args.output} is written but does not do what the network does: "
-            f"{_agreement_text(agreement)}; please report this"
+            f"{_agreement_text(agreement)}; {advice}"
         )
     print(_document(exported, agreement) if args.json else _text(exported, agreement))
     return 0
@@ -88,6 +89,8 @@ def _agreement_text(agreement: Agreement) -> str:
     text = f"{100 * agreement.labels:.3f} % of labels equal"
     if agreement.logits is not None:
         text += f", logits within {agreement.logits:.1e} of their range"
+    if agreement.confidence is not None:
+        text += f", confidence within {agreement.confidence / 2.55:.2f} % on average"
     return f"{text} (the worse of two synthetic frames)"
 
 
@@ -103,6 +106,7 @@ def _document(exported: Exported, agreement: Agreement) -> str:
         "metadata": exported.metadata,
         "labels_agreement": agreement.labels,
         "logits_error": agreement.logits,
+        "confidence_error": agreement.confidence,
     }
     return json.dumps(document)
 

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     from erf_seg_core.benchmark import run_benchmark
     from erf_seg_core.checkpoint import build_from_checkpoint
-    from erf_seg_core.inference.calibration import record_worth
+    from erf_seg_core.inference.calibration import Worth, conditions_here, record_worth
     from erf_seg_core.inference.quantization import calibrate
 
     net, info = build_from_checkpoint(args.model)
@@ -69,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
         calibrate(net, size, images, str(args.images), on_step)
         run_benchmark(benchmark, list(benchmark.rows), on_step)
     document = _document(benchmark)
-    calibration = record_worth(
-        net, document["miou_loss"], document["speedup"], document["scored_on"]
+    conditions = conditions_here(size, next(iter(benchmark.rows)).threads)
+    worth = Worth(
+        document["miou_loss"], document["speedup_at_least"], document["scored_on"], conditions
     )
-    document["used_by_auto"] = calibration.worth_it
+    document["conditions"] = conditions
+    document["used_by_auto"] = record_worth(net, worth).worth_it(conditions)
     print(json.dumps(document) if args.json else _text(benchmark, document))
     return 0
 
@@ -125,6 +127,7 @@ def _document(benchmark: Benchmark) -> dict[str, Any]:
     return {
         "miou_loss": plain.accuracy.miou - int8.accuracy.miou if scored else None,
         "speedup": benchmark.speedup(int8).value,
+        "speedup_at_least": benchmark.speedup(int8).low,
         "scored_on": int8.accuracy.on if scored else "",
         **to_dict(benchmark),
     }
@@ -138,6 +141,7 @@ def _text(benchmark: Benchmark, document: dict[str, Any]) -> str:
     lost = "not measured: name labelled images with --data" if loss is None else f"{100 * loss:.2f}"
     use = "uses it" if document["used_by_auto"] else "does not use it"
     return (
-        f"{table}\nloss of mIoU in points: {lost}\nprecision 'auto' {use}: it must be faster and "
+        f"{table}\nloss of mIoU in points: {lost}\nprecision 'auto' {use} under these conditions "
+        f"({document['conditions']}): the interval of its speedup must lie above 1, and it must "
         "lose less than half a point; --precision int8 always does"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import ErfSegError
 from ..evaluation.scoring import score
 from ..inference import Segmenter
 from ..training.recipe import Source
@@ -35,20 +36,25 @@ class AccuracyTable:
         self._source, self._outputs, self._on_image = source, outputs, on_image
         self._known: dict[tuple[object, ...], Accuracy | None] = {}
 
-    def of(self, configuration: Configuration) -> Accuracy | None:
-        """None for random weights; `ErfSegError` if the images are not in the network's classes."""
+    def of(self, configuration: Configuration, precision: str) -> Accuracy | None:
+        """Look up a row's; `precision` is what its "auto" came to. None for random weights.
+
+        Raises `ErfSegError` if the images are not in the network's classes, or without images where
+        the checkpoint tells none of this size and precision.
+        """
         c = configuration
-        key: tuple[object, ...] = (c.model, c.precision, c.input_size)
-        if c.precision == "auto":  # each engine and device has its own
-            key += (c.engine, c.device)
+        key = (c.model, precision, c.input_size)
         if key not in self._known:
             subject = load_subject(c.model, self._outputs, c.input_size)
-            self._known[key] = self._measured(c, subject) if self._source else on_card(subject, c)
+            if subject.weights != "trained":
+                self._known[key] = None
+            elif self._source is None:
+                self._known[key] = on_card(subject, c, precision)
+            else:
+                self._known[key] = self._measured(c, subject, precision)
         return self._known[key]
 
-    def _measured(self, c: Configuration, subject: Subject) -> Accuracy | None:
-        if subject.weights != "trained":
-            return None
+    def _measured(self, c: Configuration, subject: Subject, precision: str) -> Accuracy:
         labelled = open_source(self._source, subject.info.class_set, ".")
         segmenter = Segmenter(
             subject.net,
@@ -57,7 +63,7 @@ class AccuracyTable:
             engine="auto" if c.engine in EAGER else c.engine,
             input_size=c.input_size,
             threads=c.threads,
-            precision=c.precision,
+            precision=precision,
         )
 
         def predict(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -74,15 +80,18 @@ class AccuracyTable:
         return Accuracy(scores.confusion.mean_iou(), on)
 
 
-def on_card(subject: Subject, configuration: Configuration) -> Accuracy | None:
-    """Return the first score in a trained checkpoint's metadata, which is of float32."""
-    if subject.weights != "trained" or configuration.precision != "fp32":
-        return None
+def on_card(subject: Subject, configuration: Configuration, precision: str) -> Accuracy:
+    """Return the first score in a trained checkpoint's metadata, of float32 and one size."""
+    own, size = subject.info.input_size, configuration.input_size
     for name, scores in subject.info.metrics.items():
         if isinstance(scores, dict) and scores.get("miou") is not None:
-            on = f"{name} at {_text(subject.info.input_size)}, by the checkpoint"
-            return Accuracy(scores["miou"], on)
-    return None
+            if precision == "fp32" and own == size:
+                return Accuracy(scores["miou"], f"{name} at {_text(own)}, by the checkpoint")
+            raise ErfSegError(
+                f"its checkpoint tells that of fp32 at {_text(own)} only; --data measures that of "
+                f"{precision} at {_text(size)}"
+            )
+    raise ErfSegError("its checkpoint tells none; --data measures it")
 
 
 def _text(size: tuple[int, int]) -> str:

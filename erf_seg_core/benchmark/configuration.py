@@ -38,8 +38,8 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """The model's name, or the checkpoint file's."""
-        return Path(self.model).stem
+        """The model's name, or the checkpoint's path without suffix: all runs' files are alike."""
+        return self.model.removesuffix(SUFFIX)
 
     @property
     def group(self) -> tuple[Any, ...]:

@@ -19,8 +19,8 @@ from ..checkpoint import (
     shipped_checkpoints,
 )
 from ..class_sets import ClassSet
-from ..errors import ErfSegError
 from ..inference import Segmenter
+from ..inference.engine import existing_device, parse_device
 from ..models import SegmentationNetwork, build_model, list_models
 from .configuration import EAGER, Configuration
 
@@ -42,6 +42,7 @@ class Contender(Protocol):
     """Labels images; what a configuration became."""
 
     device: str
+    precision: str
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return labels H×W uint8 of each image H×W×3 uint8 BGR."""
@@ -92,10 +93,8 @@ class EagerNetwork:
 
     def __init__(self, configuration: Configuration, subject: Subject) -> None:
         """Refuse a device that is not there."""
-        device = _device(configuration.device)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ErfSegError("there is no GPU that PyTorch can use")
-        self.device = str(device)
+        device = existing_device(parse_device(configuration.device))
+        self.device, self.precision = str(device), "fp32"
         self._net = subject.net.to(device)
         self._size = configuration.input_size
         self._as_upstream = configuration.engine == "upstream"
@@ -136,7 +135,7 @@ class SegmenterContender:
             threads=c.threads,
             precision=c.precision,
         )
-        self.device = self.segmenter.device
+        self.device, self.precision = self.segmenter.device, self.segmenter.precision
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `Contender`."""
@@ -153,12 +152,6 @@ def _checkpoint_of(model: str) -> Path | None:
     """File with trained weights: the one named, the one shipped, or none."""
     known = model in list_models()
     return None if known and model not in shipped_checkpoints() else find_checkpoint(model)
-
-
-def _device(name: str) -> torch.device:
-    if name.startswith("cuda"):
-        return torch.device(name)
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu")
 
 
 def _random_subject(model: str, outputs: int, input_size: tuple[int, int]) -> Subject:

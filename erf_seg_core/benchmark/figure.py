@@ -63,7 +63,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
             xerr=[[0], [late - x]],
             fmt=_MARKERS[c.engine],
             color=f"C{names.index(c.name)}",
-            markerfacecolor="none" if c.precision == "int8" else None,
+            markerfacecolor="none" if row.precision == "int8" else None,
             capsize=2,
             label=_name(row),
         )
@@ -72,7 +72,8 @@ def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
 def _name(row: Row) -> str:
     c = row.configuration
     words = [c.name, c.engine]
-    words += [c.precision] if c.precision not in ("auto", "fp32") else []
+    words += [row.device] if row.device != "cpu" else []
+    words += [row.precision] if row.precision != "fp32" else []
     words += [f"{c.input_size[1]}×{c.input_size[0]}"]
     words += [f"{c.threads} thread{'s' * (c.threads > 1)}"]
     words += [f"batch {c.batch}"] if c.batch > 1 else []

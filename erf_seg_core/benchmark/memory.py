@@ -26,7 +26,8 @@ class Memory:
     """MiB. `process_mib` is the peak resident memory of a whole process with the libraries.
 
     `engine_mib` is how far that peak lies above the process with the libraries loaded and the image
-    decoded: weights, the engine's buffers, activations. `gpu_mib` is PyTorch's peak there.
+    decoded: weights, the engine's buffers, activations. `gpu_mib` is what the GPU's free memory
+    fell by meanwhile, whatever else runs there.
     """
 
     process_mib: float
@@ -58,7 +59,6 @@ def measure_memory(
 
 def _measure_here(task: dict[str, Any]) -> Memory:
     import numpy as np
-    import torch
 
     from .contenders import create_contender, load_subject
 
@@ -67,15 +67,25 @@ def _measure_here(task: dict[str, Any]) -> Memory:
     _load_libraries(configuration.engine)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*task["image_size"], 3), np.uint8)] * configuration.batch
+    gpu_free = _gpu_free_mib()
     before = _status_mib("VmRSS")
     subject = load_subject(configuration.model, task["outputs"], configuration.input_size)
     contender = create_contender(configuration, subject)
     for _ in range(_FRAMES):
         contender(images)
     peak = _status_mib("VmHWM")
-    on_gpu = contender.device.startswith("cuda")
-    gpu = torch.cuda.max_memory_allocated(contender.device) / _MIB if on_gpu else None
-    return Memory(round(peak, 1), round(peak - before, 1), gpu)
+    if not contender.device.startswith("cuda"):
+        return Memory(round(peak, 1), round(peak - before, 1))
+    taken = gpu_free[contender.device] - _gpu_free_mib()[contender.device]
+    return Memory(round(peak, 1), round(peak - before, 1), round(taken, 1))
+
+
+def _gpu_free_mib() -> dict[str, float]:
+    """Free memory of each GPU, of which an engine's own allocator is silent."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {f"cuda:{i}": torch.cuda.mem_get_info(i)[0] / _MIB for i in range(count)}
 
 
 def _load_libraries(engine: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from ..errors import ErfSegError
-from .configuration import ENGINES
+from .configuration import Configuration
 from .run import Benchmark, Row
 from .statistics import Estimate, speedup
 
@@ -65,6 +65,13 @@ def read_ratios(path: Path) -> list[Ratio]:
         ) from error
 
 
+def refuse_unmeasurable(ratios: Sequence[Ratio], planned: Sequence[Configuration]) -> None:
+    """Find out before the measuring whether a ratio names what will not be measured."""
+    for text in (text for ratio in ratios for text in (ratio.faster, ratio.than)):
+        if not any(_is_named(text, configuration) for configuration in planned):
+            raise ErfSegError(f"a ratio is about '{text}', which is not among the rows to measure")
+
+
 def judge(benchmark: Benchmark, ratios: Sequence[Ratio]) -> list[Verdict]:
     """Hold a run against ratios; `ErfSegError` if a row that one names was not measured."""
     verdicts = []
@@ -76,20 +83,18 @@ def judge(benchmark: Benchmark, ratios: Sequence[Ratio]) -> list[Verdict]:
 
 
 def _row(benchmark: Benchmark, text: str) -> Row:
-    model, _, engine = text.partition(":")
-    rows = [
-        row
-        for row in benchmark.measured()
-        if row.configuration.name == model and engine in ("", row.configuration.engine)
-    ]
-    if engine and engine not in ENGINES:
-        raise ErfSegError(f"no engine '{engine}' in '{text}'; it is one of {', '.join(ENGINES)}")
+    rows = [row for row in benchmark.measured() if _is_named(text, row.configuration)]
     if not rows:
         reasons = "; ".join(sorted({row.failure for row in benchmark.failed()})) or "not asked for"
         raise ErfSegError(f"the run has no row '{text}' to judge: {reasons}")
     return min(rows, key=lambda row: float(np.median(row.ms_per_image)))
 
 
+def _is_named(text: str, configuration: Configuration) -> bool:
+    model, _, engine = text.partition(":")
+    return configuration.name == model and engine in ("", configuration.engine)
+
+
 def _name(row: Row) -> str:
     c = row.configuration
-    return f"{c.name}:{c.engine}" + (f":{c.precision}" if c.precision == "int8" else "")
+    return f"{c.name}:{c.engine}" + (f":{row.precision}" if row.precision == "int8" else "")

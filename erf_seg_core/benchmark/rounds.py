@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -38,6 +38,7 @@ def measure_rounds(
     seed: int,
     times: dict[Key, Durations],
     on_round: Callable[[], None] = lambda: None,
+    on_failure: Callable[[Key, Exception], None] | None = None,
 ) -> None:
     """Append the duration of every call to its entry in `times`, once per round.
 
@@ -47,28 +48,33 @@ def measure_rounds(
     other in one network.
 
     Rounds are appended whole: after Ctrl-C, which passes through, index i of every list is still
-    the same round.
+    the same round. A call that fails is told to `on_failure` and takes part no longer, nor is it in
+    `times`; without `on_failure` its exception passes through.
     """
     rng = np.random.default_rng(seed)
     keys = list(calls)
     for key in keys:
         times[key] = Durations()
     for _ in range(rounds):
-        one_round = _measure_round(calls, [keys[i] for i in rng.permutation(len(keys))])
+        one_round = {}
+        for key in [keys[i] for i in rng.permutation(len(keys))]:
+            try:
+                one_round[key] = _measure_turn(calls[key])
+            except Exception as error:
+                if on_failure is None:
+                    raise
+                keys.remove(key)
+                del times[key]
+                on_failure(key, error)
         for key, (ms, cpu_ms) in one_round.items():
             times[key].ms.append(ms)
             times[key].cpu_ms.append(cpu_ms)
         on_round()
 
 
-def _measure_round(
-    calls: dict[Key, Callable[[], object]], order: Sequence[Key]
-) -> dict[Key, tuple[float, float]]:
-    times = {}
-    for key in order:
-        calls[key]()
-        start, cpu_start = time.perf_counter(), time.process_time()
-        calls[key]()
-        end, cpu_end = time.perf_counter(), time.process_time()
-        times[key] = (1000.0 * (end - start), 1000.0 * (cpu_end - cpu_start))
-    return times
+def _measure_turn(call: Callable[[], object]) -> tuple[float, float]:
+    call()
+    start, cpu_start = time.perf_counter(), time.process_time()
+    call()
+    end, cpu_end = time.perf_counter(), time.process_time()
+    return 1000.0 * (end - start), 1000.0 * (cpu_end - cpu_start)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import ErfSegError
+from ..errors import ErfSegError, in_words
 from ..synthetic import SyntheticDrive
 from ..training.recipe import Source
 from .accuracy import Accuracy, AccuracyTable
@@ -49,7 +49,8 @@ class Row:
     configuration: Configuration
     durations: Durations = field(default_factory=Durations)
     weights: str = ""
-    device: str = ""
+    device: str = ""  # what "auto" came to, and the same for the precision
+    precision: str = ""
     memory: Memory | None = None
     accuracy: Accuracy | None = None
     failure: str = ""
@@ -145,7 +146,13 @@ def _measure_group(
                 contenders[configuration] = contender
         calls = {c: _next_batch(contender, c.batch, images) for c, contender in contenders.items()}
         settings = benchmark.settings
-        measure_rounds(calls, settings.rounds, settings.seed, times, lambda: on_step("rounds"))
+
+        def on_failure(configuration: Configuration, error: Exception) -> None:
+            benchmark.rows[configuration].failure = in_words(error)
+
+        measure_rounds(
+            calls, settings.rounds, settings.seed, times, lambda: on_step("rounds"), on_failure
+        )
     finally:
         for configuration, durations in times.items():
             benchmark.rows[configuration].durations = durations
@@ -162,13 +169,10 @@ def _prepare(row: Row, settings: Settings, images: Sequence[np.ndarray]) -> Cont
         subject = load_subject(c.model, settings.outputs, c.input_size)
         contender = create_contender(c, subject)
         warm_up(_next_batch(contender, c.batch, images))
-    except ErfSegError as error:
-        row.failure = str(error)
+    except Exception as error:  # also an engine's own; the other rows are still worth having
+        row.failure = in_words(error)
         return None
-    except Exception as error:  # an engine's own; the other rows are still worth having
-        row.failure = f"{type(error).__name__}: {error}"
-        return None
-    row.weights, row.device = subject.weights, contender.device
+    row.weights, row.device, row.precision = subject.weights, contender.device, contender.precision
     return contender
 
 
@@ -185,9 +189,9 @@ def _add_accuracies(benchmark: Benchmark, on_step: Callable[[str], None]) -> Non
     table = AccuracyTable(settings.data, settings.outputs, lambda: on_step("scoring images"))
     for row in benchmark.measured():
         try:
-            row.accuracy = table.of(row.configuration)
-        except ErfSegError as error:
-            benchmark.remarks.append(f"no mIoU of {row.configuration.name}: {error}")
+            row.accuracy = table.of(row.configuration, row.precision)
+        except Exception as error:  # what was measured is worth having without it
+            benchmark.remarks.append(f"no mIoU of {row.configuration.name}: {in_words(error)}")
 
 
 def _add_memory(benchmark: Benchmark, row: Row) -> None:

@@ -20,8 +20,10 @@ def header(benchmark: Benchmark) -> list[str]:
     baseline = benchmark.baseline
     against = f"× {baseline.model}:{baseline.engine}" if baseline else "×"
     return [
-        *("model", "weights", "engine", "precision", "input", "threads", "batch"),
-        *("ms/image", "95 %", "CPU ms", "images/s", against, "peak MiB", "mIoU %"),
+        *("model", "weights", "engine", "device", "precision", "input", "threads", "batch"),
+        *("ms/image", "95 %", "CPU ms", "images/s", against, "peak MiB"),
+        *(["GPU MiB"] if _on_gpu(benchmark) else []),
+        "mIoU %",
     ]
 
 
@@ -30,14 +32,15 @@ def cells(benchmark: Benchmark, row: Row) -> list[str]:
     c, ms = row.configuration, row.ms_per_image
     height, width = c.input_size
     return [
-        *(c.name, row.weights, c.engine, c.precision, f"{width}×{height}"),
+        *(c.name, row.weights, c.engine, row.device, row.precision, f"{width}×{height}"),
         *(str(c.threads), str(c.batch)),
         f"{np.median(ms):.1f}",
         f"{np.percentile(ms, 95):.1f}",
         f"{row.cpu_ms_per_image:.1f}",
         f"{1000 / np.median(ms):.1f}",
         _estimate_text(benchmark.speedup(row)),
-        "–" if row.memory is None else f"{row.memory.process_mib:.0f}",
+        _whole(row.memory and row.memory.process_mib),
+        *([_whole(row.memory and row.memory.gpu_mib)] if _on_gpu(benchmark) else []),
         "–" if row.accuracy is None else f"{100 * row.accuracy.miou:.2f}",
     ]
 
@@ -77,6 +80,8 @@ def notes(benchmark: Benchmark) -> list[str]:
             "Peak MiB: resident memory of a process that does this only, Python and libraries "
             "included."
         )
+    if _on_gpu(benchmark):
+        lines.append("GPU MiB: what the GPU's free memory fell by, while that process alone ran.")
     scored = {row.accuracy.on for row in benchmark.measured() if row.accuracy}
     lines += [f"mIoU: {on}." for on in sorted(scored)]
     if any(row.weights == "random" for row in benchmark.measured()):
@@ -105,6 +110,7 @@ def _row_to_dict(benchmark: Benchmark, row: Row) -> dict[str, Any]:
     return {
         **row.configuration.to_dict(),
         "device": row.device,
+        "precision": row.precision,
         "weights": row.weights,
         "median_ms_per_image": round(float(np.median(ms)), 3),
         "p95_ms_per_image": round(float(np.percentile(ms, 95)), 3),
@@ -119,6 +125,14 @@ def _row_to_dict(benchmark: Benchmark, row: Row) -> dict[str, Any]:
     }
 
 
+def _on_gpu(benchmark: Benchmark) -> bool:
+    return any(row.memory and row.memory.gpu_mib is not None for row in benchmark.measured())
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
 def _estimate_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
@@ -128,6 +142,6 @@ def _estimate_text(estimate: Estimate | None) -> str:
 def _failure_text(row: Row) -> str:
     c = row.configuration
     return (
-        f"{c.name} {c.engine} {c.precision} {c.input_size[1]}×{c.input_size[0]}, "
+        f"{c.name} {c.engine} {c.device} {c.precision} {c.input_size[1]}×{c.input_size[0]}, "
         f"threads {c.threads}, batch {c.batch}: {row.failure}"
     )

@@ -14,39 +14,64 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 
 from ..errors import ErfSegError
+from ..machine import processor
 from ..models import SegmentationNetwork
+from ..whole_file import whole_file
 from .onnx_graph import GraphOptions, build_graph, lower_for
 from .user_cache import user_cache
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 MOST_LOSS = 0.005
 """mIoU (as a fraction) that "auto" gives away for speed at most."""
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Ranges (lowest, highest) by tensor, and what the result was worth where it was measured.
+class Worth:
+    """What INT8 costs and gains, as measured once.
 
-    `miou_loss` is a fraction, `speedup` a factor over float32 on this machine; None: not measured.
+    `miou_loss` is a fraction, None if it was not measured, `speedup` a factor over float32: the
+    lower end of its 95 % interval. `conditions` as by `conditions_here`.
     """
+
+    miou_loss: float | None
+    speedup: float
+    scored_on: str
+    conditions: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ranges (lowest, highest) by tensor, and what the result is worth, if that was measured."""
 
     ranges: dict[str, tuple[float, float]]
     images: str
-    miou_loss: float | None = None
-    speedup: float | None = None
-    scored_on: str = ""
+    worth: Worth | None = None
 
-    @property
-    def worth_it(self) -> bool:
-        """Whether "auto" should use it: measured, faster, and at most `MOST_LOSS` worse."""
-        if self.miou_loss is None or self.speedup is None:
+    def worth_it(self, conditions: str) -> bool:
+        """Whether "auto" should use it: found faster there, and less than `MOST_LOSS` worse."""
+        if self.worth is None or self.worth.miou_loss is None:
             return False
-        return self.speedup > 1.0 and self.miou_loss < MOST_LOSS
+        if self.worth.conditions != conditions:
+            logger.info(
+                "int8 was measured under other conditions (%s) than these (%s): not used",
+                self.worth.conditions,
+                conditions,
+            )
+            return False
+        return self.worth.speedup > 1.0 and self.worth.miou_loss < MOST_LOSS
+
+
+def conditions_here(input_size: tuple[int, int], threads: int) -> str:
+    """What speed and loss depend on beside the weights, in words."""
+    height, width = input_size
+    version = onnxruntime.__version__
+    return f"{processor()}, ONNX Runtime {version}, {width}×{height}, {threads} threads"
 
 
 def find_calibration(net: SegmentationNetwork) -> Calibration | None:
@@ -55,21 +80,19 @@ def find_calibration(net: SegmentationNetwork) -> Calibration | None:
         data = json.loads(_file(net).read_text(encoding="utf-8"))
         if data.pop("format") != _FORMAT:
             return None
-        return Calibration(
-            **{**data, "ranges": {k: (a, b) for k, (a, b) in data["ranges"].items()}}
-        )
+        ranges = {k: (a, b) for k, (a, b) in data["ranges"].items()}
+        worth = data["worth"] and Worth(**data["worth"])
+        return Calibration(ranges, data["images"], worth)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def record_worth(
-    net: SegmentationNetwork, miou_loss: float | None, speedup: float, scored_on: str
-) -> Calibration:
+def record_worth(net: SegmentationNetwork, worth: Worth) -> Calibration:
     """Keep with the calibration what it costs and gains, for "auto" to decide by."""
     calibration = find_calibration(net)
     if calibration is None:
         raise ErfSegError("there is no calibration to record a score for")
-    scored = replace(calibration, miou_loss=miou_loss, speedup=speedup, scored_on=scored_on)
+    scored = replace(calibration, worth=worth)
     store_calibration(net, scored)
     return scored
 
@@ -103,7 +126,8 @@ def store_calibration(net: SegmentationNetwork, calibration: Calibration) -> Non
     data: dict[str, Any] = {"format": _FORMAT, **asdict(calibration)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data), encoding="utf-8")
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(data), encoding="utf-8")
     except OSError as error:
         raise ErfSegError(f"cannot keep the calibration in {path}: {error.strerror}") from error
     logger.info("calibration kept in %s", path)

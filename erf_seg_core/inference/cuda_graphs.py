@@ -7,6 +7,7 @@ longer to start than to run. See "CUDA Graphs" in https://docs.pytorch.org/docs/
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -20,7 +21,11 @@ Frame = Callable[[Tensor, bool], Sequence[Tensor]]
 """Bytes N×h×w×3 on the GPU, and whether confidence is wanted → results N×h×w uint8 on the GPU."""
 
 WARM_UP_RUNS = 3  # as PyTorch's notes advise: cuDNN chooses its algorithms in the first ones
-MAX_GRAPHS = 8  # of different shapes at a time; each keeps buffers of its own
+MAX_GRAPHS = 32  # at a time, each with buffers of its own; the node needs two for each camera
+
+_ALONE = threading.Lock()
+"""Held while a graph is captured, of which CUDA allows one in a process at a time, and while frames
+run kernel by kernel, for which settings of the whole process are changed."""
 
 
 class FrameGraphs:
@@ -63,7 +68,8 @@ class FrameGraphs:
         for _ in range(WARM_UP_RUNS):
             runner.run(images)
         try:
-            runner.capture(self._pool)
+            with _ALONE:
+                runner.capture(self._pool)
         except RuntimeError as error:
             logger.warning(
                 "CUDA graph for images of shape %s could not be captured, running kernel by "
@@ -113,7 +119,8 @@ class _Runner:
         """Label images of the shape."""
         np.copyto(self._image.numpy(), images)
         if self._graph is None:
-            self._enqueue()
+            with _ALONE:
+                self._enqueue()
         else:
             self._graph.replay()
         self._stream.synchronize()

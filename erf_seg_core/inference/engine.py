@@ -14,6 +14,7 @@ import torch
 
 from ..errors import ErfSegError
 from ..models import SegmentationNetwork
+from .float16_range import fits_float16
 
 if TYPE_CHECKING:
     from .calibration import Calibration
@@ -36,6 +37,9 @@ _PRECISIONS_OF = {
 
 GPU_DEVICE_FILES = (Path("/dev/nvidia0"), Path("/dev/nvhost-gpu"), Path("/dev/nvgpu"))
 """One of these is there where an NVIDIA GPU is: on a PC, on older and on newer Jetsons."""
+
+
+_LARGEST_INDEX = 127  # PyTorch keeps the number of a device in 8 bits
 
 
 class Engine(Protocol):
@@ -83,8 +87,8 @@ def create_engine(
         threads: CPU threads; None for one per physical core that this process may use.
         precision: one of `PRECISIONS`. "auto" is float16 on a GPU and float32 on the CPU, where
             it is int8 if the weights are calibrated for it, see `quantization`, and it was found
-            faster there at a loss of less than half a point of mIoU. The head computes in float32
-            always.
+            faster on this machine, at this size and number of threads, at a loss of less than half
+            a point of mIoU. The head computes in float32 always.
 
     Raises:
         ErfSegError: an unknown name, or an engine or device that is not there: what to install.
@@ -95,8 +99,10 @@ def create_engine(
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise ErfSegError(f"threads is {threads}; it must be at least 1")
-    name, device = _choose(engine, _parse_device(device))
+    name, device = _choose(engine, parse_device(device))
     asked, precision = precision, _checked_precision(precision, name, device)
+    if precision == "fp16" and not fits_float16(net):
+        precision = _without_float16(asked)
     if name == "torch":
         from .torch_engine import TorchEngine
 
@@ -106,7 +112,7 @@ def create_engine(
 
         calibration = None
         if device.type == "cpu" and asked in ("auto", "int8"):
-            calibration = _calibration(net, required=asked == "int8")
+            calibration = _calibration(net, input_size, threads, required=asked == "int8")
         precision = precision if calibration is None else "int8"
         chosen = OnnxEngine(
             net, input_size, device, threads, name == "tensorrt", precision, calibration
@@ -134,9 +140,9 @@ def _choose(engine: str, device: torch.device | None) -> tuple[str, torch.device
     if device is None and engine != "tensorrt" and is_gpu_there:
         _warn_of_unused_gpu(engine)
     if engine == "torch" or (engine == "auto" and device is None and torch.cuda.is_available()):
-        return "torch", _existing_device(device)
+        return "torch", existing_device(device)
     if engine == "auto" and device is not None and device.type == "cuda":
-        return "torch", _existing_device(device)
+        return "torch", existing_device(device)
     missing = [name for name in ("onnxruntime", "onnx") if importlib.util.find_spec(name) is None]
     if missing and engine == "auto":
         logger.warning(
@@ -170,9 +176,21 @@ def _checked_precision(precision: str, name: str, device: torch.device) -> str:
     return precision
 
 
-def _calibration(net: SegmentationNetwork, required: bool) -> Calibration | None:
+def _without_float16(asked: str) -> str:
+    """Precision of a network whose values may be beyond float16's; who insists is warned."""
+    logger.warning(
+        "some values in this network come near the end of float16's range, beyond which they are "
+        "infinite: %s",
+        "using float32" if asked == "auto" else "its labels may be wrong in fp16",
+    )
+    return "fp32" if asked == "auto" else asked
+
+
+def _calibration(
+    net: SegmentationNetwork, input_size: tuple[int, int], threads: int, required: bool
+) -> Calibration | None:
     """Return what INT8 needs: if it is not required, only where it was found worth having."""
-    from .calibration import find_calibration
+    from .calibration import conditions_here, find_calibration
 
     calibration = find_calibration(net)
     if calibration is None and required:
@@ -180,7 +198,9 @@ def _calibration(net: SegmentationNetwork, required: bool) -> Calibration | None
             "these weights are not calibrated for precision 'int8' on this machine: run "
             "'erf_seg quantize MODEL --images FOLDER' with pictures from the cameras"
         )
-    return calibration if required or (calibration and calibration.worth_it) else None
+    if required or calibration is None:
+        return calibration
+    return calibration if calibration.worth_it(conditions_here(input_size, threads)) else None
 
 
 def _onnxruntime_device() -> torch.device:
@@ -207,21 +227,23 @@ def _warn_of_unused_gpu(engine: str) -> None:
         )
 
 
-def _parse_device(text: str) -> torch.device | None:
-    """Device of that name; None for "auto"."""
+def parse_device(text: str) -> torch.device | None:
+    """Device of that name, None for "auto"; `ErfSegError` if there can be none."""
     if text == "auto":
         return None
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    kind, colon, number = text.partition(":")
+    if text != "cpu" and (kind != "cuda" or (colon and not number.isdecimal())):
         raise ErfSegError(f"no device '{text}'; it is auto, cpu, cuda or cuda:N")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    if kind == "cpu":
+        return torch.device("cpu")
+    index = int(number or 0)
+    if index > _LARGEST_INDEX:  # `torch.device` would take it for another one
+        raise ErfSegError(f"device '{text}' is not there: its number is too large")
+    return torch.device("cuda", index)
 
 
-def _existing_device(device: torch.device | None) -> torch.device:
-    """Return the device that PyTorch is to use, once it is known to be there."""
+def existing_device(device: torch.device | None) -> torch.device:
+    """Return the device that PyTorch is to use, None the best; `ErfSegError` if it lacks it."""
     if device is None:
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda" and device.index >= torch.cuda.device_count():

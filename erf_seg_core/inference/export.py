@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 
 from ..checkpoint import CheckpointInfo
 from ..class_sets import VOID_ID
-from ..errors import ErfSegError, refuse_irregular
-from ..models import SegmentationNetwork
+from ..errors import ErfSegError, refuse_irregular, refuse_undecodable
+from ..models import STRIDE, SegmentationNetwork
 from ..whole_file import whole_file
 from .onnx_builder import DEFAULT_OPSET, OPSETS
 from .onnx_graph import GraphOptions, Output, build_graph, lower_for
@@ -86,6 +86,7 @@ def export_onnx(
 
     """
     path, options = Path(path), options or ExportOptions()
+    refuse_undecodable(path)  # of such names ONNX Runtime could not read what is written
     refuse_irregular(path)
     if options.output not in OUTPUTS:
         raise ErfSegError(f"no export output '{options.output}'; it is one of {', '.join(OUTPUTS)}")
@@ -137,6 +138,7 @@ def _metadata(
         "model": info.model,
         "input": meaning,
         "input_size": json.dumps(list(size)),
+        "input_size_multiple": str(STRIDE),
         "normalization": json.dumps(normalization),
         "class_names": json.dumps(class_set.names),
         "class_colors_rgb": json.dumps(class_set.colors),

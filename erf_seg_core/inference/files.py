@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ErfSegError
 from .media import Medium
-from .results import ResultOptions, open_results, write_legend
+from .results import PictureError, ResultOptions, open_results, write_legend
 from .segmenter import STAGES, Segmenter
 
 
@@ -53,7 +53,8 @@ def segment_media(
 ) -> Summary:
     """Segment images and videos one after the other and write the results.
 
-    A medium that cannot be read is reported and skipped; what its video gave until then is kept.
+    A medium that cannot be read, or is too large for its results' format, is reported and skipped;
+    what its video gave until then is kept.
     A disk that cannot be written ends the run with an `ErfSegError`. On every way out, Ctrl-C
     included, videos are closed properly.
 
@@ -76,7 +77,11 @@ def segment_media(
                     image, confidence=options.confidence, min_confidence=options.min_confidence
                 )
                 start = time.perf_counter()
-                results.add(image, result)
+                try:
+                    results.add(image, result)
+                except PictureError as error:
+                    frames.error = error
+                    break
                 written_ms = 1000.0 * (time.perf_counter() - start)
                 times = {"read": frames.read_ms, **result.timing, "write": written_ms}
                 for stage in ("read", *STAGES, "write"):

@@ -9,11 +9,11 @@ import numpy as np
 import onnxruntime
 import torch
 
-from ..errors import ErfSegError
+from ..errors import ErfSegError, first_line
 from ..models import SegmentationNetwork
 from .calibration import Calibration
 from .onnx_graph import IMAGE_NAME, GraphOptions, Output, build_graph, lower_for
-from .onnx_providers import providers_for, with_engine_cache
+from .onnx_providers import CPU_PROVIDER, providers_for, with_engine_cache
 from .waiting import say_while_waiting
 
 SIDE_BY_SIDE_PIXELS = 240_000
@@ -45,7 +45,7 @@ class OnnxEngine:
     ) -> None:
         """Build the graph for labels; the one with confidence is built when first asked for.
 
-        Raises `ErfSegError` if the installed ONNX Runtime lacks the provider.
+        Raises `ErfSegError` if the installed ONNX Runtime lacks the provider or cannot start it.
         """
         self.name = "tensorrt" if tensorrt else "onnxruntime"
         self.device = str(device)
@@ -116,31 +116,46 @@ class OnnxEngine:
 
             graph = quantized(graph, self._calibration)
         model = graph.SerializeToString()
-        if self.name == "tensorrt":
-            with say_while_waiting(
-                "TensorRT prepares the network; the first time it compiles it, which takes minutes"
-            ):
-                session = self._start(model, wanted.threads)
-                # The compilation itself happens on the first run.
-                session.run(None, {IMAGE_NAME: np.zeros((batch, *self._input_size, 3), np.uint8)})
-            return session
-        return self._start(model, wanted.threads)
+        if self.name != "tensorrt":
+            return self._start(model, wanted.threads)
+        # The compilation itself happens on the first run.
+        black = np.zeros((batch, *self._input_size, 3), np.uint8)
+        with say_while_waiting(
+            "TensorRT prepares the network; the first time it compiles it, which takes minutes"
+        ):
+            return self._start(model, wanted.threads, black)
 
-    def _start(self, model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    def _start(
+        self, model: bytes, threads: int, first_images: np.ndarray | None = None
+    ) -> onnxruntime.InferenceSession:
         options = _session_options(threads)
         providers = with_engine_cache(self._providers, model)
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
         wanted = self._providers[0][0]
-        if wanted not in session.get_providers():  # it only prints why, and goes on without
-            raise ErfSegError(
-                f"ONNX Runtime could not start its {wanted} (its reason is printed above); "
-                "check that the CUDA, cuDNN and TensorRT it needs are installed, or use "
-                "engine torch"
+        try:
+            # Without a fallback: it prints, goes on with another provider for good, and tells
+            # nobody, also when a later run fails.
+            session = onnxruntime.InferenceSession(
+                model, options, providers=providers, enable_fallback=False
             )
+            if first_images is not None:
+                session.run(None, {IMAGE_NAME: first_images})
+        except Exception as error:  # its exceptions share no base class
+            raise _no_start(wanted, f": {first_line(error)}") from error
+        if wanted not in session.get_providers():  # one that cannot be loaded is only printed
+            raise _no_start(wanted, " (its reason is printed above)")
         return session
 
     def _graph_options(self, output: Output, batch: int | None) -> GraphOptions:
         return GraphOptions(output, self._input_size, self._form, batch, self._half)
+
+
+def _no_start(provider: str, reason: str) -> ErfSegError:
+    advice = (
+        "; check that the CUDA, cuDNN and TensorRT it needs are installed, or use engine torch"
+        if provider != CPU_PROVIDER
+        else ""
+    )
+    return ErfSegError(f"ONNX Runtime could not start its {provider}{reason}{advice}")
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import tempfile
 from typing import Any
 
@@ -16,7 +17,7 @@ from .user_cache import user_cache
 logger = logging.getLogger(__name__)
 
 Provider = tuple[str, dict[str, Any]]
-_CPU = "CPUExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 
@@ -29,7 +30,7 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
     if device.type == "cpu":
         if tensorrt:
             raise ErfSegError("engine 'tensorrt' runs on a GPU only: use device cuda")
-        return [(_CPU, {})]
+        return [(CPU_PROVIDER, {})]
     wanted = _TENSORRT if tensorrt else _CUDA
     if wanted not in onnxruntime.get_available_providers():
         raise ErfSegError(
@@ -39,9 +40,15 @@ def providers_for(device: torch.device, tensorrt: bool, half: bool) -> list[Prov
     # TF32 would round float32's factors to 10 bits.
     cuda: Provider = (_CUDA, {"device_id": device.index, "use_tf32": int(half)})
     if not tensorrt:
-        return [cuda, (_CPU, {})]
+        return [cuda, (CPU_PROVIDER, {})]
+    if not half and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        # Its provider has no option for it: https://github.com/microsoft/onnxruntime/issues/26029
+        logger.warning(
+            "TensorRT may round the factors of float32 products to TF32's 10 bits: set "
+            "NVIDIA_TF32_OVERRIDE=0 before the start, if that must not be"
+        )
     options = {"device_id": device.index, "trt_fp16_enable": half}
-    return [(_TENSORRT, options), cuda, (_CPU, {})]
+    return [(_TENSORRT, options), cuda, (CPU_PROVIDER, {})]
 
 
 def with_engine_cache(providers: list[Provider], model: bytes) -> list[Provider]:

@@ -23,6 +23,10 @@ _JPEG_QUALITY = 92
 _VIDEO_CODEC = "mp4v"
 
 
+class PictureError(ErfSegError):
+    """A picture that its format cannot hold; others may still be written."""
+
+
 @dataclass(frozen=True)
 class ResultOptions:
     """What is written below `folder`.
@@ -68,9 +72,15 @@ def write_legend(options: ResultOptions, class_set: ClassSet) -> None:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Encode by suffix and write whole; `ErfSegError` says why the disk refuses."""
+    """Encode by suffix and write whole.
+
+    `ErfSegError` says why the disk refuses, `PictureError` that there can be no such file.
+    """
     parameters = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
-    _, packed = cv2.imencode(path.suffix, image, parameters)
+    encoded, packed = cv2.imencode(path.suffix, image, parameters)
+    if not encoded:
+        size = f"{image.shape[1]}×{image.shape[0]}"
+        raise PictureError(f"{path}: {size} pixels are more than a {path.suffix} file can have")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(packed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 import cv2
@@ -14,10 +16,13 @@ import numpy as np
 from ..checkpoint import CheckpointInfo, build_from_checkpoint
 from ..class_map import ClassMap, load_class_map
 from ..class_sets import VOID_ID
-from ..errors import EngineError, ErfSegError
+from ..errors import EngineError, ErfSegError, first_line
 from ..label_size import resize_labels
 from ..models import STRIDE, SegmentationNetwork
 from .engine import Engine, create_engine
+
+LARGEST_INPUT_SIDE = 16_384  # of what a network sees; a slip is told before memory is asked for
+_LARGEST_SIDE = 65_535  # of labels, in pixels: no camera has more
 
 STAGES = ("preprocess", "network", "postprocess")
 
@@ -58,7 +63,7 @@ class Segmenter:
         """Prepare a network that is already loaded; `load_segmenter` loads one by name."""
         self.info = info
         self.class_set = class_map.target if class_map else info.class_set
-        self.input_size = checked_input_size(input_size or info.input_size)
+        self.input_size = checked_input_size(info.input_size if input_size is None else input_size)
         self._engine: Engine | None = create_engine(
             net, self.input_size, engine, device, threads, precision
         )
@@ -132,7 +137,10 @@ class Segmenter:
         least = _checked_threshold(min_confidence)
         start = time.perf_counter()
         images = [_checked_image(image) for image in images_bgr]
-        sizes = [_checked_label_size(label_size or image.shape[:2]) for image in images]
+        if label_size is None:
+            sizes = [image.shape[:2] for image in images]
+        else:
+            sizes = [_checked_label_size(label_size)] * len(images)
         inputs = [_resize_image(image, self.input_size) for image in images]
         prepared = time.perf_counter()
         outputs = list(self._run(inputs, confidence or least > 0))
@@ -159,9 +167,9 @@ class Segmenter:
             try:
                 labels, sureness = self._engine.run(stacked, confidence)
             except Exception as error:  # each runtime has its own kinds
-                reason = str(error).strip().partition("\n")[0]  # CUDA's go on for ten lines
                 raise EngineError(
-                    f"{self.engine_name} on {self.device} failed: {type(error).__name__}: {reason}"
+                    f"{self.engine_name} on {self.device} failed: {type(error).__name__}: "
+                    f"{first_line(error)}"
                 ) from error
             missing = [None] * len(part)
             yield from zip(labels, missing if sureness is None else sureness, strict=True)
@@ -236,16 +244,26 @@ def load_segmenter(
 
 def checked_input_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the network's input size; `ErfSegError` names the nearest one that is possible."""
-    try:
-        height, width = (int(value) for value in size)
-    except (TypeError, ValueError):
-        raise ErfSegError(f"input size {size!r} is not (height, width)") from None
+    height, width = _two_whole_numbers("input size", size)
     if height < 1 or width < 1 or height % STRIDE or width % STRIDE:
         near = tuple(max(STRIDE, round(value / STRIDE) * STRIDE) for value in (height, width))
         raise ErfSegError(
             f"input size {height}×{width} (height×width) must be multiples of {STRIDE}; "
             f"the nearest is {near[0]}×{near[1]}"
         )
+    if max(height, width) > LARGEST_INPUT_SIDE:
+        raise ErfSegError(
+            f"input size {height}×{width} (height×width): a side is at most {LARGEST_INPUT_SIDE}"
+        )
+    return height, width
+
+
+def _two_whole_numbers(what: str, size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) as plain integers, whatever kind of integers they are."""
+    try:
+        height, width = (operator.index(value) for value in size)
+    except (TypeError, ValueError):
+        raise ErfSegError(f"{what} {size!r} is not (height, width) in pixels") from None
     return height, width
 
 
@@ -294,14 +312,17 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
 
 
 def _checked_label_size(size: tuple[int, int]) -> tuple[int, int]:
-    height, width = size
-    if height < 1 or width < 1:
-        raise ErfSegError(f"label size {height}×{width} (height×width) must be at least 1×1")
-    return int(height), int(width)
+    height, width = _two_whole_numbers("label size", size)
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise ErfSegError(
+            f"label size {height}×{width} (height×width) must be from 1×1 to "
+            f"{_LARGEST_SIDE}×{_LARGEST_SIDE}"
+        )
+    return height, width
 
 
 def _checked_threshold(value: float) -> int:
     """Return the least confidence, 0 to 255, that reaches a probability of 0 to 1."""
-    if not 0.0 <= value <= 1.0:
-        raise ErfSegError(f"min_confidence is {value}; it must lie between 0 and 1")
+    if not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+        raise ErfSegError(f"min_confidence is {value!r}; it must be a number from 0 to 1")
     return math.ceil(255 * value)

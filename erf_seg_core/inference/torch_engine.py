@@ -72,6 +72,16 @@ class TorchEngine:
             labels, *sureness = self._frame(torch.from_numpy(images), confidence)
         return labels.numpy(), sureness[0].numpy() if confidence else None
 
+    def largest_value(self, images: np.ndarray) -> float:
+        """Largest absolute value that any step gives; on the CPU."""
+        values: dict[int, Tensor] = {0: torch.from_numpy(images).permute(0, 3, 1, 2).float()}
+        largest = 0.0
+        with torch.inference_mode():
+            for index, step in enumerate(self._program.steps):
+                values[index + 1] = self._step(step, values)
+                largest = max(largest, float(values[index + 1].abs().max()))
+        return largest
+
     def close(self) -> None:
         """Free the weights."""
         del self._program, self._head_matrix
