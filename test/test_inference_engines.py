@@ -318,7 +318,7 @@ def test_onnxruntime_does_not_go_on_elsewhere_when_its_provider_fails():
 
     session._sess = Failing()
     with pytest.raises(EngineError, match=r"onnxruntime on cpu failed: .*the provider broke"):
-        segmenter(np.zeros((*SIZE, 3), np.uint8))
+        segmenter(np.zeros((*SIZE, 3), np.uint8), confidence=False)
 
 
 def test_an_engine_that_fails_to_start_says_why(monkeypatch):

@@ -45,7 +45,7 @@ def test_label_size_is_free(segmenter):
 
 @pytest.mark.parametrize("wrong", [None, "0.5", float("nan"), 1.5, -0.1])
 def test_a_threshold_that_is_no_probability_is_refused(segmenter, wrong):
-    with pytest.raises(ErfSegError, match="min_confidence is .* a number from 0 to 1"):
+    with pytest.raises(ErfSegError, match=r"min_confidence is .* a number from 0 to 1"):
         segmenter(image(), min_confidence=wrong)
 
 
