@@ -313,10 +313,16 @@ def test_onnxruntime_does_not_go_on_elsewhere_when_its_provider_fails():
     (session,) = segmenter._engine._sessions.values()
 
     class Failing:
+        def __init__(self, native):
+            self.native = native
+
+        def __getattr__(self, name):
+            return getattr(self.native, name)
+
         def run(self, *_):
             raise EPFail("the provider broke")
 
-    session._sess = Failing()
+    session._sess = Failing(session._sess)
     with pytest.raises(EngineError, match=r"onnxruntime on cpu failed: .*the provider broke"):
         segmenter(np.zeros((*SIZE, 3), np.uint8), confidence=False)
 
