@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erf_seg_core.errors import ErfSegError
+
 if TYPE_CHECKING:
     from erf_seg_core.class_sets import ClassSet
     from erf_seg_core.training.recipe import Source
@@ -35,13 +37,21 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, required: bool, purpo
 
 
 def data_source(args: argparse.Namespace, class_set: str) -> Source:
-    """Return what those arguments name, for a network whose classes are `class_set`."""
+    """Return what those arguments name, for a network whose classes are `class_set`.
+
+    Raises `ErfSegError` for arguments that do not go together.
+    """
     from erf_seg_core.training.recipe import Source
 
+    layout = _layout(args, class_set)
+    if layout == "synthetic":
+        if args.split or args.only:
+            raise ErfSegError("--split and --only are for folders: a synthetic drive has neither")
+        return Source(layout)
     folder = Path(args.data)
     whole = (folder / "images").is_dir() and not (folder / "val").is_dir()
     split = args.split or ("train" if whole else "val")
-    return Source(_layout(args, class_set), args.data, split, only=tuple(args.only))
+    return Source(layout, args.data, split, only=tuple(args.only))
 
 
 def found_data_source(args: argparse.Namespace, class_set: ClassSet) -> Source | None:

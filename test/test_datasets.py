@@ -179,7 +179,7 @@ def test_idd_lite_labels_are_unions_of_camvid_classes(tmp_path):
 def test_synthetic_drives_give_labelled_frames_of_several_streets():
     source = Source("synthetic", drives=2, frames=3, seed=4, size=(48, 64))
     labelled = open_source(source, CAMVID, ".")
-    assert [f.name for f in labelled.frames] == ["synthetic 4/0", "synthetic 4/1", "synthetic 5/0"]
+    assert [f.name for f in labelled.frames] == ["synthetic_4_0", "synthetic_4_1", "synthetic_5_0"]
     image, targets = labelled.load(2)
     assert (image.shape, targets.shape) == ((48, 64, 3), (48, 64))
     assert len(np.unique(targets)) > 3
@@ -305,12 +305,36 @@ def test_an_epoch_is_the_same_however_it_is_cut():
     assert whole != list(one.epoch(4))
 
 
+def test_an_epoch_that_fractions_leave_empty_shows_an_image_that_is_to_be_shown():
+    order = ViewOrder(np.array([0, 0, 0, 0.1, 0.1]), 2, 1, (1, 0))
+    shown = {view.index for e in range(50) for part in order.epoch(e) for view in part}
+    assert shown == {3, 4}
+
+
 def test_large_images_are_kept_no_larger_than_training_uses(tmp_path):
     write_camvid(tmp_path / "camvid")
     images = TrainingImages([camvid(tmp_path)], 24, quiet=True)
     assert images[0][0].shape == (24, 32, 3)
     assert images[0][1].shape == (24, 32)
     assert images.pixels(0).sum() == 6 * 24 * 32
+
+
+@pytest.mark.parametrize("height", [24, 29, 41])
+def test_labels_stay_on_their_image_when_both_shrink(tmp_path, height):
+    """Stripes whose brightness is their class: where they meet, image and label meet."""
+    for kind in ("images", "labels"):
+        (tmp_path / "stripes/train" / kind).mkdir(parents=True)
+    stripes = np.tile(np.repeat(np.arange(8, dtype=np.uint8), 8), (48, 1))
+    for label, name in ((stripes, "across"), (np.ascontiguousarray(stripes[:, :48].T), "down")):
+        grey = cv2.cvtColor(label * 30, cv2.COLOR_GRAY2BGR)
+        cv2.imwrite(str(tmp_path / f"stripes/train/images/{name}.png"), grey)
+        cv2.imwrite(str(tmp_path / f"stripes/train/labels/{name}.png"), label)
+    sets = [open_source(Source("camvid", "stripes"), CAMVID, tmp_path)]
+    stored = TrainingImages(sets, height, quiet=True)
+    for image, label in (stored[i] for i in range(2)):
+        offset = image[..., 0].astype(float) / 30 - label
+        assert np.abs(offset).max() <= 0.5 + 1 / 30  # no pixel has another stripe's label
+        assert abs(offset.mean()) < 0.03  # nor do they lean to one side
 
 
 def test_a_stage_learns_from_the_sources_that_name_it_and_from_those_that_name_none(tmp_path):

@@ -166,6 +166,18 @@ def checkpoint(tmp_path):
     return save_checkpoint(tmp_path / "model.safetensors", build_model(info.model, 11), info)
 
 
+def test_predictions_and_data_that_do_not_go_together_are_refused(checkpoint, tmp_path, capsys):
+    synthetic = ["evaluate", "--model", str(checkpoint), "--data", "synthetic"]
+    for options, message in (
+        (["--protocol", "paper", "--predictions", str(tmp_path / "out")], "--protocol full"),
+        (["--split", "val"], "--split and --only are for folders"),
+        (["--only", "a"], "--split and --only are for folders"),
+    ):
+        assert main([*synthetic, *options]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_scores_and_writes_predictions(checkpoint, tmp_path, capsys):
     from training_data import write_camvid
 

@@ -328,8 +328,10 @@ def test_a_failed_attachment_leaves_nothing_behind():
 
 
 def test_schedules_that_make_no_sense_are_refused():
+    net = bottleneck()
     with pytest.raises(ValueError, match="α = 2"):
-        GradualGrouping(bottleneck(), {"3": 4}, lambda step: 2.0)
+        GradualGrouping(net, {"3": 4}, lambda step: 2.0)
+    GradualGrouping(net, {"3": 4}, AlphaSchedule(0, 3))  # nothing was attached
     with pytest.raises(ValueError, match=r"begins at 1, not 0\.5"):
         GradualGrouping(bottleneck(), {"3": 4}, lambda step: 0.5, "magnitude", FREE)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from training_data import write_camvid
 
 from erf_seg_core import ErfSegError, build_model
 from erf_seg_core.checkpoint import (
@@ -14,7 +15,7 @@ from erf_seg_core.checkpoint import (
     shipped_checkpoints,
 )
 from erf_seg_core.class_sets import load_class_set
-from erf_seg_core.training.recipe import Recipe, Source, Stage
+from erf_seg_core.training.recipe import Recipe, Source, Stage, Validation
 
 SCRIPT = Path(__file__).parents[1] / "training" / "ship.py"
 
@@ -27,13 +28,14 @@ def ship():
     return module
 
 
-def trained_checkpoint(folder, name="run", init="", epochs=3):
+def trained_checkpoint(folder, name="run", init="", epochs=3, validation=()):
     torch.manual_seed(0)
     classes = load_class_set("camvid11")
     recipe = Recipe(
         model="d_star_light",
         train=(Source("camvid", "camvid"), Source("synthetic", frames=20, drives=4, repeat=0.5)),
         stages=(Stage(epochs=epochs),),
+        validation=validation,
         output=str(folder),
         data_root="/home/somebody/data",
         init=str(init),
@@ -98,6 +100,17 @@ def test_weights_stored_in_half_precision_load_as_float32(ship, tmp_path, capsys
     (_, before), (_, after) = load_checkpoint(source), load_checkpoint(shipped)
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_stored_in_half_precision_are_scored_again(ship, tmp_path, capsys):
+    write_camvid(tmp_path / "camvid", "val", count=2)
+    val = Validation("val", Source("camvid", "camvid", split="val"))
+    source = trained_checkpoint(tmp_path, validation=(val,))
+    mine = recipe_file(tmp_path, "mine.yaml")
+    into = ["--data-root", str(tmp_path), "--into", str(tmp_path / "out")]
+    ship.main([str(source), "--recipe", mine, "--half", *into])
+    scored = read_info(tmp_path / "out" / "d_star_light.safetensors").metrics["val"]
+    assert (scored["images"], scored["miou"] < 0.3) == (2, True)  # the training's were 101 and 0.5
 
 
 def test_nothing_of_the_machine_is_shipped(ship, tmp_path, capsys):

@@ -82,6 +82,36 @@ def test_a_queue_is_worked_once_and_summed_up(run_queue, queue_file, tmp_path):
     assert cv2.imread(str(tmp_path / "curves.png")).shape[1] > 300
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read queue"),
+        ("[1, 2]", "is no queue"),
+        ("{recipe: a}", "needs recipe, results"),
+    ],
+)
+def test_files_that_are_no_queues_are_named(run_queue, tmp_path, capsys, text, message):
+    path = tmp_path / "queue.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert run_queue.main([str(path), "--table"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_results_of_another_queue_are_told(run_queue, queue_file, capsys):
+    (run, *_) = run_queue.read_queue(queue_file)
+    run.results.mkdir(parents=True, exist_ok=True)
+    result = {"overrides": run.overrides, "recipe": run.base}
+    run.result_file.write_text(json.dumps(result))
+    assert run_queue.finished_results([run]) == [result]
+    assert capsys.readouterr().err == ""
+    run_queue.finished_results([replace(run, overrides={"stages.0.lr": 1})])
+    assert "is of an older queue or recipe" in capsys.readouterr().err
+    run.result_file.write_text(json.dumps({**result, "recipe": "another"}))
+    run_queue.finished_results([run])
+    assert "is of an older queue or recipe" in capsys.readouterr().err
+
+
 def test_shipped_queues_name_valid_recipes(run_queue, monkeypatch):
     from erf_seg_core.training import load_recipe
 

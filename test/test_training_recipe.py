@@ -71,6 +71,13 @@ def test_a_block_can_be_added_from_the_command_line(tmp_path):
         ("--workers=-1", "workers must be at least 0"),
         ("--input-size=[0, 0]", "not made of multiples of 8"),
         ("--train=[]", "'train' is empty"),
+        ("--seed=9000000000000000000", "seed must be at most"),
+        ("--output=x{model.foo}", "only {model} and {seed} are replaced"),
+        ("--stages.0.images=pictures", "'images' is for the task 'classify'"),
+        ("--stages.0.grouping={schedule: linear, wait: 0.3}", "wait is for the schedule"),
+        ("--stages.0.grouping={schedule: linear, power: 2}", "power is for the schedule"),
+        ("--train=[{kind: synthetic, path: x}]", "a synthetic drive has no path"),
+        ("--stages.0={task: segment, batch_size: 1, augmentation: {crop: [8, 8]}}", "single value"),
         ("--train.0.stages=[1]", "train.0.stages: there is no stage 1, only 0 to 0"),
         ("--train.0.stages=[-1]", "train.0.stages: there is no stage -1"),
         ("--validation.0.source.stages=[0]", "only training images have stages"),
@@ -92,6 +99,18 @@ def test_mistakes_are_named(tmp_path, assignment, message):
         load(tmp_path, parse_assignments([assignment]))
 
 
+def test_a_part_written_once_with_an_anchor_is_overridden_in_one_place(tmp_path):
+    recipe = tiny_recipe(tmp_path)
+    views = {"crop": [32, 40]}
+    segment = {**recipe["stages"][0], "augmentation": views}
+    recipe["stages"] = [{**segment, "task": "encoder"}, segment]
+    path = tmp_path / "anchors.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    assert "*id001" in path.read_text()
+    loaded = load_recipe(path, [("stages.1.augmentation.crop", "[16, 24]")])
+    assert [s.augmentation.crop for s in loaded.stages] == [(32, 40), (16, 24)]
+
+
 def test_validation_sets_have_names_of_their_own(tmp_path):
     twice = tiny_recipe(tmp_path)["validation"] * 2
     with pytest.raises(ErfSegError, match="names of their own, not 'val' again"):
@@ -111,6 +130,9 @@ def test_stages_that_do_not_go_together_are_refused(tmp_path):
         load(tmp_path, stages=[grouped, grouped])
     with pytest.raises(ErfSegError, match=r"stages.1 has no training images"):
         load(tmp_path, [("train.0.stages", "[0]")], stages=[stage, stage])
+    classify = {**stage, "task": "classify", "images": "x"}
+    with pytest.raises(ErfSegError, match=r"train.0 is for 'classify' alone"):
+        load(tmp_path, [("train.0.stages", "[0]")], stages=[classify, stage])
     taught = {**stage, "task": "encoder", "distillation": {"teacher": "dg4"}}
     with pytest.raises(ErfSegError, match=r"stages.0: distillation is for the task 'segment'"):
         load(tmp_path, stages=[taught, stage])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import fcntl
+import hashlib
 import json
 import statistics
 import sys
@@ -45,6 +46,12 @@ class Run:
         return f"{self.name.replace(' + ', '_').replace(' ', '_')}_seed{self.seed}"
 
     @property
+    def base(self) -> str:
+        """Digest of what the recipe file says, before the run's own changes."""
+        said = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+    @property
     def result_file(self) -> Path:
         """Where its results are, once it is done."""
         return self.results / f"{self.stem}.json"
@@ -52,13 +59,20 @@ class Run:
 
 def read_queue(path: Path) -> list[Run]:
     """List the runs of a queue file, all of the first seed first; `common` holds for each."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    common = data.get("common", {})
-    return [
-        Run(name, seed, {**common, **overrides}, Path(data["recipe"]), Path(data["results"]))
-        for seed in data["seeds"]
-        for name, overrides in data["runs"].items()
-    ]
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        common = data.get("common", {})
+        return [
+            Run(name, seed, {**common, **overrides}, Path(data["recipe"]), Path(data["results"]))
+            for seed in data["seeds"]
+            for name, overrides in data["runs"].items()
+        ]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ErfSegError(f"cannot read queue {path}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ErfSegError(
+            f"{path} is no queue ({error!r}): it needs recipe, results, seeds and runs"
+        ) from error
 
 
 def work(queue: list[Run], runs_folder: Path, data_root: str, quiet: bool = False) -> int:
@@ -101,6 +115,7 @@ def _train(run: Run, folder: Path, data_root: str, quiet: bool) -> None:
         "name": run.name,
         "seed": run.seed,
         "overrides": run.overrides,
+        "recipe": run.base,
         "miou": {k: v["miou"] for k, v in sets.items()},
         "iou": {k: v["iou"] for k, v in sets.items()},
         "training": metrics["training"],
@@ -124,9 +139,23 @@ def _claimed(folder: Path) -> Iterator[bool]:
         yield True
 
 
+def finished_results(queue: list[Run]) -> list[dict[str, Any]]:
+    """Results of the runs that are done; one that was trained otherwise than the queue says now is
+    told on stderr.
+    """
+    results = []
+    for run in queue:
+        if run.result_file.exists():
+            result = json.loads(run.result_file.read_text())
+            if result["overrides"] != run.overrides or result.get("recipe", run.base) != run.base:
+                print(f"note: {run.result_file} is of an older queue or recipe", file=sys.stderr)
+            results.append(result)
+    return results
+
+
 def table(queue: list[Run]) -> str:
     """Markdown table: mean ± standard deviation over the seeds that are done."""
-    finished = [json.loads(r.result_file.read_text()) for r in queue if r.result_file.exists()]
+    finished = finished_results(queue)
     if not finished:
         return "no run of this queue is done yet"
     scores = _score_columns(finished[0])
@@ -173,7 +202,7 @@ def draw_curves(queue: list[Run], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    finished = [json.loads(r.result_file.read_text()) for r in queue if r.result_file.exists()]
+    finished = finished_results(queue)
     if not finished:
         raise ErfSegError("no run of this queue is done yet, so there is nothing to draw")
     sets = list(finished[0]["miou"])

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from erf_seg_core.checkpoint import (
     CheckpointInfo,
@@ -24,8 +27,13 @@ from erf_seg_core.checkpoint import (
     save_checkpoint,
 )
 from erf_seg_core.errors import ErfSegError
-from erf_seg_core.models import paper_cost, real_cost
+from erf_seg_core.models import build_model, paper_cost, real_cost
 from erf_seg_core.training import load_recipe
+from erf_seg_core.training.plain_data import build_dataclass
+from erf_seg_core.training.recipe import Validation
+from erf_seg_core.training.sources import open_source
+from erf_seg_core.training.trainer import DATA_VARIABLE
+from erf_seg_core.training.validation import validate
 
 SHIPPED = Path(__file__).resolve().parents[1] / "erf_seg_core" / "checkpoints"
 LOCAL_KEYS = (
@@ -49,6 +57,11 @@ def main(argv: list[str] | None = None) -> int:
         "--recipe", type=Path, required=True, nargs="+", help="recipe files, in order"
     )
     parser.add_argument("--half", action="store_true", help="store the weights as float16")
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get(DATA_VARIABLE, "."),
+        help="folder of the data sets: with --half the validation sets are scored again",
+    )
     parser.add_argument("--into", type=Path, default=SHIPPED)
     args = parser.parse_args(argv)
     info, tensors = load_checkpoint(args.checkpoint)
@@ -61,11 +74,27 @@ def main(argv: list[str] | None = None) -> int:
     if args.half:
         # Not the vectors: they are few, and a variance may be beyond the range of float16.
         tensors = {k: v.half() if v.dim() > 1 else v for k, v in tensors.items()}
+        info.metrics |= scores(info, tensors, args.data_root)  # those of what is shipped
     path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
     card = path.with_suffix(".md")
     card.write_text(model_card(info, args.recipe), encoding="utf-8")
     print(f"{path}\n{card}")
     return 0
+
+
+def scores(
+    info: CheckpointInfo, tensors: dict[str, Tensor], data_root: str
+) -> dict[str, dict[str, Any]]:
+    """Score weights on the validation sets of their recipe."""
+    net = build_model(info.model, info.num_outputs, info.module_order)
+    net.load_state_dict(tensors)
+    sets = [build_dataclass(Validation, plain) for plain in info.recipe["validation"]]
+    return {
+        v.name: validate(
+            net, open_source(v.source, info.class_set, data_root), info.class_set, info.input_size
+        ).to_dict()
+        for v in sets
+    }
 
 
 def shippable_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +180,8 @@ def _data_lines(sources: list[dict[str, Any]]) -> list[str]:
             what = f"{source['frames']} frames of {source['drives']} drives"
         elif source["only"] or source["skip"]:
             what = f"only {source['only']}" if source["only"] else f"without {source['skip']}"
+        if source.get("stages"):  # numbered from 1 on the card
+            what += f", in stage {' and '.join(str(stage + 1) for stage in source['stages'])}"
         split = "–" if source["kind"] == "synthetic" else source["split"]
         lines.append(f"| {source['kind']} | {split} | {what} | ×{source['repeat']:g} |")
     return lines
@@ -167,7 +198,8 @@ def _stage_lines(stages: list[dict[str, Any]]) -> list[str]:
             else "no gradual grouping"
         )
         lines.append(
-            f"Stage {number}: {stage['task']}, {stage['epochs']} epochs, batch "
+            f"Stage {number}: {stage['task']}, {stage['epochs']} "
+            f"epoch{'s' * (stage['epochs'] > 1)}, batch "
             f"{stage['batch_size']}, crops {crop}, {stage['optimizer']} {stage['lr']:g}, {alpha}."
         )
     return lines
@@ -180,7 +212,7 @@ def _score_lines(info: CheckpointInfo) -> list[str]:
     names = list(sets)
     lines = [f"| IoU in % | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for cls in info.class_set.names:
-        row = (f"{100 * sets[n]['iou'][cls]:.1f}" for n in names)
+        row = ("–" if v is None else f"{100 * v:.1f}" for v in (sets[n]["iou"][cls] for n in names))
         lines.append(f"| {cls} | {' | '.join(row)} |")
     for key, label in (("miou", "mean"), ("accuracy", "pixel accuracy"), ("images", "images")):
         factor, form = (1, "d") if key == "images" else (100, ".2f")
@@ -190,4 +222,7 @@ def _score_lines(info: CheckpointInfo) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ErfSegError as error:
+        sys.exit(f"error: {error}")

@@ -51,11 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score and print."""
+    from erf_seg_core.errors import ErfSegError
     from erf_seg_core.evaluation.predictions import write_prediction
     from erf_seg_core.evaluation.scoring import score
     from erf_seg_core.inference import load_segmenter
     from erf_seg_core.training.sources import open_source
 
+    if args.predictions and args.protocol == "paper":
+        raise ErfSegError(
+            "--protocol paper scores at half the size, which no evaluator of files takes: write "
+            "--predictions with --protocol full"
+        )
     input_size = tuple(args.input_size) if args.input_size else None
     segmenter = load_segmenter(
         args.model,
@@ -80,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         about = {
             "model": segmenter.info.model,
             "data": args.data,
-            "split": args.split,
+            "split": source.split,
             "input_size": list(segmenter.input_size),
             "engine": segmenter.engine_name,
             "precision": segmenter.precision,

@@ -17,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", action="store_true", help="discard a run found in the folder")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     parser.add_argument("recipe", help="YAML file, for example training/recipes/camvid.yaml")
-    parser.add_argument(
+    overrides = parser.add_argument(
         "overrides",
         nargs=argparse.REMAINDER,
         metavar="--key value",
         help="any value of the recipe, dotted where nested: --data-root DIR --seed 2 "
         "--output runs/mine --stages.0.epochs 20 (after the recipe)",
     )
+    overrides.required = False  # of what may be empty, argparse says otherwise
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,6 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from erf_seg_core.training import load_recipe, train
     from erf_seg_core.training.plain_data import parse_assignments
 
+    if "--help" in args.overrides or "-h" in args.overrides:
+        raise ErfSegError(
+            "options of the recipe are its keys, see the file and training/README.md; "
+            "'erf_seg train --help' tells of the others"
+        )
     assignments = dict(parse_assignments(args.overrides))
     # Written after the recipe, our own flags end up among the overrides.
     restart = args.restart or _flag(assignments, "restart")

@@ -82,10 +82,11 @@ class GradualGrouping:
         self.free_channels = tuple(free_channels)
         if free_channels:  # refuse misfits before anything is attached
             plan_moves(model, self.free_channels, self.groups, rounds=0)
+        start = _checked_alpha(schedule(0))
         self._fading = {
             name: attach(model.get_submodule(name), groups) for name, groups in self.groups.items()
         }
-        self._set_alpha(schedule(0))
+        self._set_alpha(start)
 
     @property
     def alpha(self) -> float:
@@ -105,7 +106,7 @@ class GradualGrouping:
         (`apply_moves(ema, moves)`). Otherwise the list is empty.
         """
         steps = self.steps + 1
-        alpha = self.schedule(steps)
+        alpha = _checked_alpha(self.schedule(steps))
         moves = []
         # By the schedule, because the buffer rounds where weights are of 16 bits.
         if self.permute and alpha < 1 and self.schedule(steps - 1) == 1:
@@ -138,8 +139,6 @@ class GradualGrouping:
         return next(iter(self._fading.values()))
 
     def _set_alpha(self, alpha: float) -> None:
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"the schedule gives α = {alpha}; it must lie between 0 and 1")
         for fading in self._fading.values():
             fading.alpha.fill_(alpha)
 
@@ -197,3 +196,9 @@ def _check_target(name: str, conv: nn.Module | None, groups: int) -> None:
             f"'{name}' has {conv.in_channels} input and {conv.out_channels} output channels, "
             f"which do not divide into {groups} groups"
         )
+
+
+def _checked_alpha(alpha: float) -> float:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"the schedule gives α = {alpha}; it must lie between 0 and 1")
+    return alpha

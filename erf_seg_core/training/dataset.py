@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ..label_size import resize_labels
 from .augment import random_view
 from .recipe import Augmentation
 from .sources import LabelledSet
@@ -62,7 +63,7 @@ class TrainingImages:
         return self._kept[index] if self._kept else self._read(index)
 
     def pixels(self, stage: int) -> np.ndarray:
-        """Count the target ids (int64[256]) of the frames that a stage learns from."""
+        """Count the target ids (int64[256]) of the frames that a stage learns from, each once."""
         return self._pixels[[s.source.teaches(stage) for s in self._sets]].sum(0)
 
     def repeats(self, stage: int) -> np.ndarray:
@@ -76,11 +77,9 @@ class TrainingImages:
         h, w = image.shape[:2]
         if h <= self._max_height:
             return image, label
-        size = (round(w * self._max_height / h), self._max_height)
-        return (
-            cv2.resize(image, size, interpolation=cv2.INTER_AREA),
-            cv2.resize(label, size, interpolation=cv2.INTER_NEAREST),
-        )
+        height, width = self._max_height, round(w * self._max_height / h)
+        smaller = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return smaller, resize_labels(label, (height, width))
 
 
 class Views(Dataset):
@@ -142,4 +141,5 @@ class ViewOrder:
         whole = np.floor(self.repeats).astype(int)
         times = whole + (rng.random(len(whole)) < self.repeats - whole)
         order = rng.permutation(np.repeat(np.arange(len(times)), times))
-        return order if len(order) else np.arange(1)
+        # Fractions may leave an epoch without any image.
+        return order if len(order) else np.flatnonzero(self.repeats)[:1]

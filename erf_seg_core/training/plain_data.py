@@ -36,6 +36,13 @@ def build_dataclass(kind: type[T], data: Any, where: str = "") -> T:
     return kind(**values)
 
 
+def unshared(data: Any) -> Any:
+    """Copy plain data; what was one part in several places (YAML's anchors) becomes several."""
+    if isinstance(data, dict):
+        return {key: unshared(value) for key, value in data.items()}
+    return [unshared(value) for value in data] if isinstance(data, list) else data
+
+
 def override(data: Any, assignments: Sequence[tuple[str, str]]) -> None:
     """Set dotted keys (`stages.0.epochs`, hyphens for underscores) in plain data to YAML values."""
     for dotted, text in assignments:

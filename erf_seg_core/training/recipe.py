@@ -15,7 +15,7 @@ import yaml
 from ..errors import ErfSegError
 from ..grouping import AlphaSchedule, make_schedule
 from ..models import STRIDE, ModuleOrder, get_spec, parse_model_name
-from .plain_data import build_dataclass, override
+from .plain_data import build_dataclass, override, unshared
 
 SourceKind = Literal["camvid", "cityscapes", "idd_lite", "synthetic", "folder"]
 Task = Literal["classify", "encoder", "segment"]
@@ -188,7 +188,7 @@ class Recipe:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
-_LARGEST_SEED = 2**63 - 1  # torch takes no more
+_LARGEST_SEED = (2**63 - 1) // 1000 - 1  # each stage has its own thousandth, and torch no more
 
 _NOT_NEGATIVE = (
     "lr",
@@ -213,25 +213,31 @@ def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -
         raise ErfSegError(f"cannot read recipe {path}: {error}") from error
     if not isinstance(data, dict):
         raise ErfSegError(f"recipe {path} is no mapping of keys, such as 'model: dg4'")
+    data = unshared(data)
     override(data, assignments)
     return build_dataclass(Recipe, data)
 
 
 def _check_source(source: Source, where: str) -> None:
+    files = (source.path, source.split, source.only, source.skip)
+    if source.kind == "synthetic" and files != ("", "train", (), ()):
+        raise ErfSegError(f"{where}: a synthetic drive has no path, split, only or skip")
     if not 0 < source.repeat < math.inf or source.drives < 1 or source.frames < 1:
         raise ErfSegError(f"{where}: repeat must be above 0, drives and frames at least 1")
 
 
 def _check_source_stages(recipe: Recipe) -> None:
     count = len(recipe.stages)
+    learning = [i for i, stage in enumerate(recipe.stages) if stage.task != "classify"]
     for i, source in enumerate(recipe.train):
         if beyond := [s for s in source.stages if not 0 <= s < count]:
             raise ErfSegError(
                 f"train.{i}.stages: there is no stage {beyond[0]}, only 0 to {count - 1}"
             )
-    for i, stage in enumerate(recipe.stages):
-        # The images of `classify` are a folder of their own.
-        if stage.task != "classify" and not any(s.teaches(i) for s in recipe.train):
+        if not any(source.teaches(stage) for stage in learning):
+            raise ErfSegError(f"train.{i} is for 'classify' alone, which has images of its own")
+    for i in learning:
+        if not any(source.teaches(i) for source in recipe.train):
             raise ErfSegError(f"stages.{i} has no training images: every source names other stages")
     for i, validation in enumerate(recipe.validation):
         if validation.source.stages:
@@ -247,7 +253,7 @@ def _check_names(names: Sequence[str]) -> None:
 def _check_output(recipe: Recipe) -> None:
     try:
         _ = recipe.output_folder
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise ErfSegError(
             f"output is '{recipe.output}'; in it only {{model}} and {{seed}} are replaced"
         ) from error
@@ -264,10 +270,14 @@ def _check_grouping(recipe: Recipe) -> None:
             f"model '{recipe.model}' has no grouped convolutions to evolve; "
             f"remove 'grouping' from stages.{grouped[0]}"
         )
+    settings, where = recipe.stages[grouped[0]].grouping, f"stages.{grouped[0]}.grouping"
+    for name, schedule in (("power", "power"), ("wait", "constant_linear")):
+        if settings.schedule != schedule and getattr(settings, name) != getattr(Grouping, name):
+            raise ErfSegError(f"{where}: {name} is for the schedule '{schedule}'")
     try:
-        recipe.stages[grouped[0]].grouping.alpha(total_steps=1000)
+        settings.alpha(total_steps=1000)
     except ValueError as error:
-        raise ErfSegError(f"stages.{grouped[0]}.grouping: {error}") from error
+        raise ErfSegError(f"{where}: {error}") from error
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -277,6 +287,12 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise ErfSegError(f"{where}: batch_size must be a multiple of accumulate")
     if any(side % STRIDE or side < STRIDE for side in stage.augmentation.crop):
         raise ErfSegError(f"{where}: augmentation.crop must be made of multiples of {STRIDE}")
+    height, width = stage.augmentation.crop
+    if height * width // STRIDE**2 * (stage.batch_size // stage.accumulate) < 2:
+        raise ErfSegError(
+            f"{where}: forward passes of one image of {height}×{width} leave batch norms a single "
+            "value: enlarge augmentation.crop or batch_size"
+        )
     low, high = stage.augmentation.scale
     if not 0 < low <= high < math.inf:
         raise ErfSegError(f"{where}: augmentation.scale must be two rising positive numbers")
@@ -290,6 +306,10 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise ErfSegError(f"{where}: ema must be in [0, 1)")
     if stage.task == "classify" and not stage.images:
         raise ErfSegError(f"{where}: task 'classify' needs 'images', a folder of class folders")
+    if stage.task != "classify" and stage.images:
+        raise ErfSegError(
+            f"{where}: 'images' is for the task 'classify'; others learn from 'train'"
+        )
     if stage.task != "segment" and stage.distillation:
         raise ErfSegError(f"{where}: distillation is for the task 'segment'")
     for name in _NOT_NEGATIVE:

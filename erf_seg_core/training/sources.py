@@ -186,9 +186,13 @@ def _synthetic_frames(source: Source) -> list[Frame]:
         drawn = drive(seed).frame(index)
         return drawn.image_bgr, drawn.labels
 
-    per_drive = -(-source.frames // source.drives)
-    places = [(source.seed + i // per_drive, i % per_drive) for i in range(source.frames)]
-    names = [f"synthetic {s}/{i}" for s, i in places]
+    each, more = divmod(source.frames, source.drives)
+    places = [
+        (source.seed + drive, i)
+        for drive in range(source.drives)
+        for i in range(each + (drive < more))
+    ]
+    names = [f"synthetic_{s}_{i}" for s, i in places]
     return [
         Frame(name, name, partial(load, *place)) for name, place in zip(names, places, strict=True)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -241,10 +242,11 @@ class StageRun:
         self.training.save_state(self.index + 1, {"between_stages": self.training.net.state_dict()})
 
     def _recalibrate(self) -> None:
-        """All processes measure on the same views, those of an epoch after the last."""
+        """All processes measure on the same views, those of the epochs after the last."""
         order = ViewOrder(self.order.repeats, self.stage.batch_size, 1, self.order.seed)
-        views = list(order.epoch(self.stage.epochs))[: self.stage.recalibrate_batches]
-        loader = DataLoader(self.views, batch_sampler=views)
+        views = chain.from_iterable(order.epoch(epoch) for epoch in count(self.stage.epochs))
+        chosen = list(islice(views, self.stage.recalibrate_batches))
+        loader = DataLoader(self.views, batch_sampler=chosen)
         recalibrate_norms(self.task, (self.training.prepare(images) for images, _ in loader))
 
     def _stop_if_asked(self, interruption: Interruption) -> None:

@@ -79,7 +79,13 @@ class ClassifiedViews(Dataset):
         """Draw the view."""
         path, label = self._images.files[view.index]
         rng = np.random.default_rng(view.key)
-        image, _ = random_view(read_image(path), None, self._height, self._settings, rng)
+        try:
+            picture = read_image(path)
+        except ErfSegError as error:
+            raise ErfSegError(
+                f"{error}; put an intact copy in its place and give the same command again"
+            ) from error
+        image, _ = random_view(picture, None, self._height, self._settings, rng)
         return to_rgb(image), torch.tensor(label)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from ..whole_file import whole_file
 from .clock import Clock
 from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
+from .plain_data import build_dataclass
 from .processes import Processes, joined_processes
-from .recipe import TRAINING, Recipe, Stage
+from .recipe import TRAINING, Recipe, Source, Stage
 from .sources import LabelledSet, open_source
 from .stage import StageRun
 from .tasks import ClassifiedImages, moves_between_shuffles
@@ -44,8 +45,9 @@ _GROUPED_ALREADY = (
     "; it is grouped already, while gradual grouping begins with a dense network: start from a "
     "dense model's checkpoint, or remove 'grouping' from the recipe"
 )
-MAY_CHANGE = ("output", "data_root", "threads", "workers", "save_minutes", "notes")
-"""Recipe keys that a resumed run may have with other values: they do not change the weights."""
+MAY_CHANGE = ("output", "data_root", "threads", "workers", "cache", "save_minutes", "notes")
+"""Recipe keys that a resumed run may have with other values: they do not change the weights
+(`threads` but for rounding)."""
 
 
 def train(recipe: Recipe, restart: bool = False, quiet: bool = False) -> Path:
@@ -89,13 +91,12 @@ class Training:
         refuse_undecodable(self.folder)  # OpenCV, which draws into it, crashes over such names
         refuse_unwritable(self.folder)
         self.state = {} if restart else _load_state(self.folder, recipe)
-        self.validation = {
-            v.name: open_source(v.source, self.class_set, self.data_root) for v in recipe.validation
-        }
+        self.validation = {v.name: self._opened(v.source) for v in recipe.validation}
         self._check_validation_sets()
-        train = [open_source(s, self.class_set, self.data_root) for s in recipe.train]
-        self.data = _fingerprint(self.class_set, train)
+        train = [self._opened(source) for source in recipe.train]
+        self.data = _fingerprint(self.class_set, train, self._classified_images())
         self._check_same_data()
+        self._check_same_processes()
         self.images = self._read_images(train)
         self._check_classes()
         torch.manual_seed(recipe.seed)
@@ -104,9 +105,7 @@ class Training:
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
         if recipe.init:
-            fresh = _load_weights(self.net, recipe.init, gradual)
-            if fresh:
-                self._tell(f"{recipe.init} has other outputs: the last layer starts afresh")
+            self._tell_what_is_fresh(_load_weights(self.net, recipe.init, gradual))
         self.net.to(device, memory_format=self.memory_format)
 
     @property
@@ -152,6 +151,8 @@ class Training:
 
     def _check_stages(self) -> None:
         """Find what only this machine and the other checkpoints can tell of the stages."""
+        if self.recipe.init:
+            read_info(find_checkpoint(self.recipe.init))
         for index, stage in enumerate(self.recipe.stages):
             parts = stage.accumulate * self.processes.world
             if stage.batch_size % parts:
@@ -159,13 +160,26 @@ class Training:
                     f"stages.{index}: batch_size {stage.batch_size} does not divide by accumulate "
                     f"{stage.accumulate} × {self.processes.world} processes"
                 )
-            if stage.task == "classify":
-                ClassifiedImages(self.data_root / stage.images)
             if stage.distillation:
                 teacher = stage.distillation.teacher
                 info = read_info(find_checkpoint(teacher))
                 if (info.class_set.names, info.num_outputs) != (self.class_set.names, self.outputs):
                     raise ErfSegError(f"teacher {teacher} has other classes than this recipe")
+
+    def _opened(self, source: Source) -> LabelledSet:
+        try:
+            return open_source(source, self.class_set, self.data_root)
+        except ErfSegError as error:
+            if self.recipe.data_root or DATA_VARIABLE in os.environ:
+                raise
+            raise ErfSegError(
+                f"{error}; name the folder that the data sets lie in with --data-root or "
+                f"{DATA_VARIABLE}"
+            ) from error
+
+    def _classified_images(self) -> list[ClassifiedImages]:
+        stages = (stage for stage in self.recipe.stages if stage.task == "classify")
+        return [ClassifiedImages(self.data_root / stage.images) for stage in stages]
 
     def _check_validation_sets(self) -> None:
         """Find a bad file now rather than after the first epochs."""
@@ -207,6 +221,21 @@ class Training:
                 "recipe; choose another --output, or --restart to overwrite it"
             )
 
+    def _check_same_processes(self) -> None:
+        before = self.state.get("processes", self.processes.world)
+        if before != self.processes.world:
+            self._tell(
+                f"the run had {before} processes and goes on with {self.processes.world}: the "
+                "statistics of its batch norms will not be those that it would have had"
+            )
+
+    def _tell_what_is_fresh(self, fresh: list[str]) -> None:
+        if not fresh:
+            return
+        parts = "the last layer" if all(map(_is_of_last_layer, fresh)) else ", ".join(fresh[:3])
+        more = f" and {len(fresh) - 3} more" if len(fresh) > 3 and parts != "the last layer" else ""
+        self._tell(f"{self.recipe.init} has nothing that fits {parts}{more}: started afresh")
+
     def _read_images(self, train: list[LabelledSet]) -> TrainingImages:
         recipe = self.recipe
         tallest = max(1.0, *(s.augmentation.scale[1] for s in recipe.stages))
@@ -231,6 +260,7 @@ class Training:
             "recipe": self.recipe.to_dict(),
             "data": self.data,
             "stage": stage,
+            "processes": self.processes.world,
             "seconds": (self.clock.wall, self.clock.cpu),
         }
         try:
@@ -311,10 +341,14 @@ def _check_device(recipe: Recipe, device: torch.device) -> None:
         raise ErfSegError("channels_last with bfloat16 gives wrong gradients on the CPU: drop one")
 
 
-def _fingerprint(class_set: ClassSet, train: list[LabelledSet]) -> str:
+def _fingerprint(
+    class_set: ClassSet, train: list[LabelledSet], classified: list[ClassifiedImages]
+) -> str:
     """Changes with the classes and with the names of the training images, in their order."""
     names = [[frame.name for frame in labelled.frames] for labelled in train]
-    return hashlib.sha256(json.dumps([class_set.to_dict(), names]).encode()).hexdigest()
+    pictures = [[(path.name, label) for path, label in images.files] for images in classified]
+    text = json.dumps([class_set.to_dict(), names, pictures])
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -330,6 +364,8 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
             f"{path} is damaged, or no training's state ({type(error).__name__}); --restart begins "
             "anew"
         ) from error
+    with suppress(ErfSegError):  # keys that came later have the values that they stand for
+        before = build_dataclass(Recipe, before).to_dict()
     changed = [k for k, v in recipe.to_dict().items() if before.get(k) != v]
     changed = [k for k in changed if k not in MAY_CHANGE]
     if changed:
@@ -340,10 +376,15 @@ def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return state
 
 
-def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> bool:
+def _is_of_last_layer(name: str) -> bool:
+    return name.startswith(_LAST_LAYER)
+
+
+def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> list[str]:
     """Start from a checkpoint whose tensors have this network's names and shapes.
 
-    The last layer may be of other classes: then it stays as it is, and the answer is True.
+    The last layer may be of other classes, and an encoder starts a whole network: what the
+    checkpoint has nothing for stays as it is, and is named in the answer.
     `gradual`: the network's groups are still to evolve, so it is dense as yet. A dense checkpoint
     may start a model that shuffles: its channels are put where the shuffle will bring them back
     from, so that the network computes what the checkpoint's did.
@@ -351,10 +392,9 @@ def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> bool:
     info, tensors = load_checkpoint(find_checkpoint(path))
     own = net.state_dict()
     misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
-    fresh = bool(misfits) and all(k.startswith(_LAST_LAYER) and k in own for k in misfits)
-    if fresh:
+    if all(_is_of_last_layer(k) and k in own for k in misfits):
         tensors = {k: v for k, v in tensors.items() if k not in misfits}
-    elif misfits:
+    else:
         raise ErfSegError(
             f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
             + (_GROUPED_ALREADY if gradual and get_spec(info.model).groups > 1 else "")
@@ -366,8 +406,7 @@ def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> bool:
     with torch.device("meta"):
         origin = build_model(info.model, info.num_outputs, info.module_order)
     apply_moves(tensors, moves_between_shuffles(origin, net))
-    net.load_state_dict(tensors, strict=False)
-    return fresh
+    return list(net.load_state_dict(tensors, strict=False).missing_keys)
 
 
 def _spread(labelled: LabelledSet, count: int) -> list[int]:
