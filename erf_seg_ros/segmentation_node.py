@@ -24,7 +24,6 @@ from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 
 from erf_seg_core.errors import in_words
 from erf_seg_core.freed_memory import return_freed_memory
@@ -49,6 +48,7 @@ from .parameters import (
     undeclare_class_parameters,
 )
 from .pipeline import Pipeline
+from .start import init_ros, warn_of_misspelled_parameters
 from .stop_signal import StopSignal
 
 if TYPE_CHECKING:  # its import costs seconds, which only `on_configure` is to spend
@@ -78,6 +78,7 @@ class SegmentationNode(SteadyLifecycleNode):
         self._bond: Nav2Bond | None = None
         self._finalized = False
         declare_parameters(self)
+        warn_of_misspelled_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = NodeDiagnostics(self)
         # Not ROS time: a paused /clock is no reason to fall silent.
@@ -303,11 +304,12 @@ class SegmentationNode(SteadyLifecycleNode):
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until Ctrl-C or SIGTERM, then end the process.
 
-    The exit status is 0, or 2 for unusable start parameters.
+    The exit status is 0, or 2 for unusable arguments or start parameters.
     """
     stop = StopSignal()
     stop.install()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    if not init_ros(args, NODE_NAME):
+        sys.exit(BAD_PARAMETER_STATUS)
     status = _run(stop)
     rclpy.try_shutdown()
     if status == 0:

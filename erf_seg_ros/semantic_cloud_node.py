@@ -20,7 +20,6 @@ from rclpy.exceptions import ParameterException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -38,6 +37,7 @@ from .diagnostics import diagnostic_name, to_status
 from .executor import AsideExecutor
 from .messages import image_to_bgr
 from .newest_frames import NewestFrames
+from .start import init_ros, warn_of_misspelled_parameters
 from .stop_signal import StopSignal
 from .topics import camera_info_topic, image_topic
 
@@ -71,6 +71,7 @@ class SemanticCloudNode(Node):
         super().__init__(NODE_NAME)
         answer_always(self)
         self._settings = declare_cloud_parameters(self)
+        warn_of_misspelled_parameters(self)
         self._info: CameraInfo | None = None
         self._builder = CloudBuilder()
         self._counts = CloudCounts()
@@ -211,10 +212,11 @@ def _depth(message: Image) -> np.ndarray:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C or SIGTERM; the exit status is 0, or 2 for bad parameters."""
+    """Run the node until Ctrl-C or SIGTERM; the exit status is 0, or 2 for bad arguments."""
     stop = StopSignal()
     stop.install()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    if not init_ros(args, NODE_NAME):
+        return BAD_PARAMETER_STATUS
     try:
         return _run(stop)
     finally:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -399,7 +400,7 @@ def test_a_checkpoint_of_other_classes_starts_all_but_the_last_layer(data, capfd
     assert largest_difference(kept, {k: done[k] for k in kept}) < 1e-5
     assert done["decoder.output_conv.weight"].shape[1] == last.shape[1] + 1
     said = capfd.readouterr().err
-    assert "the last layer starts afresh" in said
+    assert "has nothing that fits the last layer: started afresh" in said
     assert "no pixel of the training images is barn" in said
 
 
@@ -460,10 +461,15 @@ def test_an_init_that_is_missing_or_has_little_to_give_is_told(data, capfd):
     with pytest.raises(ErfSegError, match="nowhere"):
         run(data, init="nowhere.safetensors", train=[{"kind": "folder", "path": "nothing"}])
     encoder = build_model("dg4_star_light_encoder", 11)
-    start = save_checkpoint(data / "e.safetensors", encoder, info_for(encoder))
-    train(load_recipe(recipe_file(data, init=str(start))))
+    info = replace(load_checkpoint(run(data))[0], model="dg4_star_light_encoder")
+    start = save_checkpoint(data / "e.safetensors", encoder, info)
+    train(load_recipe(recipe_file(data, init=str(start), output=str(data / "on"))))
     said = capfd.readouterr().err
     assert "has nothing that fits decoder." in said and "started afresh" in said
+    whole = run(data, output=str(data / "whole"))
+    capfd.readouterr()
+    train(load_recipe(recipe_file(data, init=str(whole), output=str(data / "again"))))
+    assert "afresh" not in capfd.readouterr().err
 
 
 def test_a_stage_can_have_images_of_its_own(data):
