@@ -157,8 +157,10 @@ def test_manifest_declares_every_ros_package_that_is_imported():
         for element in ElementTree.parse(ROOT / "package.xml").getroot()
         if element.tag.endswith("depend")
     }
-    missing = {m: f for m, f in imported(*ROOMS, "launch").items() if is_ros(m)}
-    assert {m: str(f) for m, f in missing.items() if m not in declared} == {}
+    used = {m: f for m, f in imported(*ROOMS, "launch").items() if is_ros(m)}
+    assert {m: str(f) for m, f in used.items() if m not in declared} == {}
+    # rosdep would bring what nobody needs to the robot.
+    assert {name for name in declared if is_ros(name)} - set(used) == {"ament_index_python"}
 
 
 def declared_by_setup_py():

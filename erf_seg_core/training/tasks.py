@@ -107,13 +107,13 @@ def hidden_channels(net: nn.Module) -> list[FreeChannels]:
 def moves_between_shuffles(origin: nn.Module, net: nn.Module) -> list[Move]:
     """Moves that let weights of `origin` compute the same in `net`, which shuffles otherwise.
 
-    Both have the same modules by name. Raises `ErfSegError` where the shuffles differ around
-    grouped convs: rows of one group cannot move to another.
+    Modules are the same by name; `origin` may lack some. Raises `ErfSegError` where the shuffles
+    differ around grouped convs: rows of one group cannot move to another.
     """
     moves = []
     origins = dict(origin.named_modules())
     for name, module in net.named_modules():
-        if not isinstance(module, DepthwiseModule):
+        if not isinstance(module, DepthwiseModule) or name not in origins:
             continue
         channels = module.pw1.out_channels
         before, after = (
