@@ -152,15 +152,17 @@ def is_ros(module):
 
 
 def test_manifest_declares_every_ros_package_that_is_imported():
-    declared = {
-        element.text
-        for element in ElementTree.parse(ROOT / "package.xml").getroot()
-        if element.tag.endswith("depend")
-    }
+    depends = {"exec_depend": set(), "test_depend": set()}
+    for element in ElementTree.parse(ROOT / "package.xml").getroot():
+        if element.tag in depends:
+            depends[element.tag].add(element.text)
+    declared = depends["exec_depend"]
     used = {m: f for m, f in imported(*ROOMS, "launch").items() if is_ros(m)}
     assert {m: str(f) for m, f in used.items() if m not in declared} == {}
     # rosdep would bring what nobody needs to the robot.
-    assert {name for name in declared if is_ros(name)} - set(used) == {"ament_index_python"}
+    assert {name for name in declared if is_ros(name)} - set(used) == set()
+    for_tests = {name for name in depends["test_depend"] if is_ros(name)}
+    assert for_tests - set(imported("test")) == set()
 
 
 def declared_by_setup_py():
