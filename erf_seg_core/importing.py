@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checkpoint import CheckpointInfo, describe_difference, inference_state, save_checkpoint
 from .class_sets import ClassSet, load_class_set
-from .errors import ErfSegError, refuse_irregular
+from .errors import ErfSegError, first_line, refuse_irregular
 from .models import ModuleOrder, build_model, get_spec
 
 # Names of the released depthwise modules' layers → ours, in the order in which they run.
@@ -89,7 +89,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ErfSegError(f"there is no file {path}") from error
     except Exception as error:  # torch raises many types for files that are not its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
+        if not reason or reason.isdecimal():  # a bare opcode
+            reason = f"{type(error).__name__}: it is damaged, or something else"
         raise ErfSegError(
             f"{path} is not a PyTorch weight file that loads without running code ({reason})"
         ) from error

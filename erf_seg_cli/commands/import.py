@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(
             f"{args.output}: {info.model}, {info.num_outputs} outputs, {info.class_set.name}.\n"
-            f"Use it wherever a model is asked for: erf_seg segment IMAGE --model {args.output}"
+            "Use it wherever a model is asked for: "
+            f"erf_seg segment IMAGE --model {args.output} --output FOLDER"
         )
     return 0
