@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,27 @@ def test_weights_stored_in_half_precision_load_as_float32(ship, tmp_path, capsys
     (_, before), (_, after) = load_checkpoint(source), load_checkpoint(shipped)
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_card_quotes_a_benchmark(ship, tmp_path, capsys):
+    row = {"model": "d_star_light", "engine": "onnxruntime", "precision": "fp32", "batch": 1}
+    row |= {"device": "cpu", "threads": 2, "input_size": [512, 1024]}
+    row |= {"median_ms_per_image": 101.26, "p95_ms_per_image": 120.0}
+    row["times_faster_than_baseline"] = {"value": 8.5, "low": 8.0, "high": 9.0}
+    bench = {
+        "rows": [{**row, "model": "erfnet"}, {**row, "engine": "eager"}, row],
+        "baseline": {"model": "erfnet", "engine": "eager"},
+        "settings": {"image_size": [720, 1280]},
+        "machine": {"processor": "Z80"},
+    }
+    (tmp_path / "bench.json").write_text(json.dumps(bench))
+    arguments = ["--recipe", recipe_file(tmp_path, "mine.yaml"), "--into", str(tmp_path / "out")]
+    ship.main(
+        [str(trained_checkpoint(tmp_path)), *arguments, "--speed", str(tmp_path / "bench.json")]
+    )
+    card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
+    assert "Z80), from a 1280×720 image to its labels" in card
+    assert card.count("| 1024×512 | 2 | 101.3 / 120.0 | 8.50 (8.00–9.00) |") == 1
 
 
 def test_weights_stored_in_half_precision_are_scored_again(ship, tmp_path, capsys):

@@ -62,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         default=os.environ.get(DATA_VARIABLE, "."),
         help="folder of the data sets: with --half the validation sets are scored again",
     )
+    parser.add_argument(
+        "--speed", type=Path, help="bench.json of `erf_seg bench`, for the card to quote"
+    )
     parser.add_argument("--into", type=Path, default=SHIPPED)
     args = parser.parse_args(argv)
     info, tensors = load_checkpoint(args.checkpoint)
@@ -77,7 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         info.metrics |= scores(info, tensors, args.data_root)  # those of what is shipped
     path = save_checkpoint(args.into / f"{info.model}.safetensors", tensors, info)
     card = path.with_suffix(".md")
-    card.write_text(model_card(info, args.recipe), encoding="utf-8")
+    speed = speed_lines(info.model, args.speed) if args.speed else []
+    card.write_text(model_card(info, args.recipe, speed), encoding="utf-8")
     print(f"{path}\n{card}")
     return 0
 
@@ -134,7 +138,36 @@ def _differences(base: Any, other: Any, key: str = "") -> list[str]:
     return [o for k, a, b in pairs for o in _differences(a, b, f"{key}.{k}" if key else str(k))]
 
 
-def model_card(info: CheckpointInfo, recipes: list[Path]) -> str:
+def speed_lines(model: str, bench: Path) -> list[str]:
+    """What a benchmark measured of a shipped model in ONNX Runtime, float32, one image a time."""
+    document = json.loads(bench.read_text(encoding="utf-8"))
+    rows = [
+        row
+        for row in document["rows"]
+        if (row["model"], row["engine"], row["precision"], row["batch"])
+        == (model, "onnxruntime", "fp32", 1)
+    ]
+    baseline, image = document["baseline"], document["settings"]["image_size"]
+    lines = [
+        f"Speed (`erf_seg bench`, ONNX Runtime on {rows[0]['device']}, "
+        f"{document['machine']['processor']}), from a {image[1]}×{image[0]} image to its labels:",
+        "",
+        f"| network input | threads | ms, median / 95 % | × {baseline['model']} "
+        f"{baseline['engine']} (95 %) |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        height, width = row["input_size"]
+        faster = row["times_faster_than_baseline"]
+        lines.append(
+            f"| {width}×{height} | {row['threads']} | {row['median_ms_per_image']:.1f} / "
+            f"{row['p95_ms_per_image']:.1f} | {faster['value']:.2f} ({faster['low']:.2f}–"
+            f"{faster['high']:.2f}) |"
+        )
+    return [*lines, ""]
+
+
+def model_card(info: CheckpointInfo, recipes: list[Path], speed: list[str]) -> str:
     """Markdown page about a checkpoint."""
     real, paper = real_cost(info.model, info.num_outputs), paper_cost(info.model)
     height, width = info.input_size
@@ -151,6 +184,7 @@ def model_card(info: CheckpointInfo, recipes: list[Path]) -> str:
         *_training_lines(info, recipes),
         info.notes,
         "",
+        *speed,
         *_score_lines(info),
     ]
     return "\n".join(lines).rstrip() + "\n"

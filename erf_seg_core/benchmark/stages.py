@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..inference.program import Concat, Conv, MaxPool, Program, SubpixelHead, Upsample, sources
 
 HEAD = "head"
@@ -43,9 +45,20 @@ def stage_names(program: Program) -> list[str]:
     return names
 
 
+def _taps(step: Conv, height: int, width: int) -> int:
+    """How often taps of one channel's kernel fall on pixels of an image of that size."""
+    product = 1
+    for axis, pixels in enumerate((height, width)):
+        outputs = step.stride * np.arange(pixels // step.stride)[:, np.newaxis]
+        taps = step.dilation[axis] * np.arange(step.weight.shape[2 + axis]) - step.padding[axis]
+        product *= int(((outputs + taps >= 0) & (outputs + taps < pixels)).sum())
+    return product
+
+
 def work_by_stage(program: Program, size: tuple[int, int]) -> dict[str, Work]:
     """Work of each stage at an input size (height, width), float32.
 
+    Flops: taps that fall on padding, up to half of those of dilated convolutions, do not count.
     Bytes: every step reads its inputs and weights once and writes its output once, as if no two
     steps were fused and no cache outlived a step. The head writes labels; logits stay in the cache.
     """
@@ -58,7 +71,7 @@ def work_by_stage(program: Program, size: tuple[int, int]) -> dict[str, Work]:
         if isinstance(step, Conv):
             weights = step.weight.numel() + step.bias.numel()
             shape = (len(step.weight), height // step.stride, width // step.stride)
-            flops = 2.0 * step.weight.numel() * shape[1] * shape[2]
+            flops = 2.0 * math.prod(step.weight.shape[:2]) * _taps(step, height, width)
         elif isinstance(step, Upsample):
             weights = step.weight.numel() + step.bias.numel()
             shape = (step.weight.shape[1], 2 * height, 2 * width)
