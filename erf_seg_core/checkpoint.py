@@ -5,6 +5,7 @@ The metadata is one JSON document under the key `erf_seg`. Nothing here ever unp
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -200,8 +201,15 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         return Path(text)
     if os.sep in text or text.endswith((SUFFIX, ".pth", ".pt", ".tar")):
         raise ErfSegError(f"there is no checkpoint file {text}")
-    name = parse_model_name(text)
     shipped = shipped_checkpoints()
+    try:
+        name = parse_model_name(text)
+    except ErfSegError:
+        (near,) = difflib.get_close_matches(text, shipped, n=1, cutoff=0)
+        raise ErfSegError(
+            f"no model '{text}'; did you mean '{near}'? Weights are shipped for "
+            f"{', '.join(shipped)}; any other is the path of a checkpoint file"
+        ) from None
     if name not in shipped:
         raise ErfSegError(
             f"no trained weights are shipped for model '{name}' (shipped: {', '.join(shipped)}); "

@@ -294,6 +294,8 @@ def raise_interrupt(*_):
 def test_precision_and_layout_that_give_wrong_gradients_are_refused(data):
     with pytest.raises(ErfSegError, match="wrong gradients on the CPU"):
         run(data, channels_last=True, precision="bfloat16")
+    with pytest.raises(ErfSegError, match="float16 is for GPUs"):
+        run(data, precision="float16")
 
 
 def test_what_only_fails_in_a_later_stage_is_found_before_the_first(data):

@@ -163,4 +163,5 @@ def _print_summary(summary: Summary, segmenter: Segmenter, folder: Path, seconds
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in times.items())
         print(f"median ms per frame: {stages}")
     if summary.failures:
-        print(f"{len(summary.failures)} inputs could not be read whole, see above")
+        count = len(summary.failures)
+        print(f"{count} input{'s' * (count > 1)} could not be read or written whole, see above")

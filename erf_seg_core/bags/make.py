@@ -148,7 +148,7 @@ def _make_room(output: Path, overwrite: bool) -> None:
     if not os.path.lexists(output):
         return
     if not overwrite:
-        raise ErfSegError(f"{output} exists already: choose another output or overwrite it")
+        raise ErfSegError(f"{output} exists already: choose another --output, or add --overwrite")
     if output.is_symlink():
         raise ErfSegError(f"{output} is a link, so it is not overwritten: name the folder itself")
     if not (output / "metadata.yaml").is_file():

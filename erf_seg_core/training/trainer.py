@@ -339,6 +339,8 @@ def _check_device(recipe: Recipe, device: torch.device) -> None:
         # Seen with torch 2.13 on an AVX-512 CPU: the weight gradient of dilated depthwise convs
         # is then partly uninitialised memory. Either option alone is right.
         raise ErfSegError("channels_last with bfloat16 gives wrong gradients on the CPU: drop one")
+    if recipe.precision == "float16" and device.type == "cpu":
+        raise ErfSegError("precision float16 is for GPUs: on the CPU use bfloat16 or float32")
 
 
 def _fingerprint(
