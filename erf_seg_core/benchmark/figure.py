@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ def write_figure(benchmark: Benchmark, path: Path) -> bool:
 def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
     """One colour for each model, one shape for each engine; int8 is hollow."""
     names = list(dict.fromkeys(row.configuration.name for row in rows))
-    for row in rows:
+    labels = _labels(rows)
+    for row, label in zip(rows, labels, strict=True):
         c, ms = row.configuration, row.ms_per_image
         x, late = float(np.median(ms)), float(np.percentile(ms, 95))
         axes.errorbar(
@@ -65,16 +67,24 @@ def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
             color=f"C{names.index(c.name)}",
             markerfacecolor="none" if row.precision == "int8" else None,
             capsize=2,
-            label=_name(row),
+            label=label,
         )
 
 
-def _name(row: Row) -> str:
-    c = row.configuration
-    words = [c.name, c.engine]
-    words += [row.device] if row.device != "cpu" else []
-    words += [row.precision] if row.precision != "fp32" else []
-    words += [f"{c.input_size[1]}×{c.input_size[0]}"]
-    words += [f"{c.threads} thread{'s' * (c.threads > 1)}"]
-    words += [f"batch {c.batch}"] if c.batch > 1 else []
-    return " ".join(words)
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """Model and engine, and what else tells one row from another."""
+    details = [
+        (
+            row.device,
+            row.precision,
+            f"{row.configuration.input_size[1]}×{row.configuration.input_size[0]}",
+            f"{row.configuration.threads} threads",
+            f"batch {row.configuration.batch}",
+        )
+        for row in rows
+    ]
+    differing = [len(set(column)) > 1 for column in zip(*details, strict=True)]
+    return [
+        " ".join([row.configuration.name, row.configuration.engine, *compress(words, differing)])
+        for row, words in zip(rows, details, strict=True)
+    ]
