@@ -349,8 +349,8 @@ def _fingerprint(
     """Changes with the classes and with the names of the training images, in their order."""
     names = [[frame.name for frame in labelled.frames] for labelled in train]
     pictures = [[(path.name, label) for path, label in images.files] for images in classified]
-    text = json.dumps([class_set.to_dict(), names, pictures])
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    parts = [class_set.to_dict(), names, *pictures]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
