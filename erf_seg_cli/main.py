@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         parser = build_parser(_modules_needed(arguments))
-        args = parser.parse_args(arguments)
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:  # argparse itself would show the usage of `erf_seg` alone
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if args.run_command is None:
             parser.print_help(sys.stderr)
             return EXIT_USER_ERROR
@@ -84,13 +86,13 @@ def build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         epilog=f"`{PROG} COMMAND --help` explains a command.",
     )
     parser.add_argument("--version", action=_VersionAction)
-    parser.set_defaults(run_command=None)
+    parser.set_defaults(run_command=None, parser=parser)
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name in names:
         module = load_command(name)
         command = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
-        command.set_defaults(run_command=module.run)
+        command.set_defaults(run_command=module.run, parser=command)
     return parser
 
 

@@ -103,6 +103,7 @@ def test_help_shows_defaults_where_there_are_any(add_command, capsys):
         (["say-twice", "helo"], "did you mean 'hello'?"),
         (["say-twice", "zzz"], "unknown 'zzz' (choose from hello, goodbye)"),
         (["say-twice", "hello", "--tim", "2"], "unrecognized arguments: --tim 2"),
+        (["say-twice", "hello", "--tim", "2"], "usage: erf_seg say-twice"),
     ],
 )
 def test_wrong_word_ends_with_status_2_and_the_nearest(add_command, capsys, arguments, expected):

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         name = found.name.replace("_", "-")
         command = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
-        command.set_defaults(run_bag=module.run)
+        command.set_defaults(run_bag=module.run, parser=command)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ HELP = "train a model by a recipe; a run that was stopped goes on where it was"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    parser.usage = "%(prog)s [-h] [--restart] [--json] RECIPE [--key value ...]"
     parser.add_argument("--restart", action="store_true", help="discard a run found in the folder")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     parser.add_argument("recipe", help="YAML file, for example training/recipes/camvid.yaml")
