@@ -288,6 +288,7 @@ def test_bench_prints_one_document_and_writes_table_and_plot(tmp_path, capsys):
     assert len(row["ms"]) == 2 and row["weights"] == "trained"
     assert (row["device"], row["precision"]) == ("cpu", "fp32")
     assert row["median_ms_per_image"] == pytest.approx(np.median(row["ms"]), abs=1e-3)
+    assert row["p95_ms_per_image"] <= row["p99_ms_per_image"] <= max(row["ms"])
     faster = row["times_faster_than_baseline"]
     assert faster["low"] <= faster["value"] <= faster["high"]
     assert by_engine["erfnet", "eager"]["weights"] == "trained"

@@ -114,6 +114,7 @@ def _row_to_dict(benchmark: Benchmark, row: Row) -> dict[str, Any]:
         "weights": row.weights,
         "median_ms_per_image": round(float(np.median(ms)), 3),
         "p95_ms_per_image": round(float(np.percentile(ms, 95)), 3),
+        "p99_ms_per_image": round(float(np.percentile(ms, 99)), 3),
         "median_cpu_ms_per_image": round(row.cpu_ms_per_image, 3),
         "images_per_s": round(float(1000 / np.median(ms)), 3),
         "times_faster_than_baseline": faster
