@@ -31,8 +31,8 @@ from erf_seg_core.models import build_model, paper_cost, real_cost
 from erf_seg_core.training import load_recipe
 from erf_seg_core.training.plain_data import build_dataclass
 from erf_seg_core.training.recipe import Validation
+from erf_seg_core.training.run_data import DATA_VARIABLE
 from erf_seg_core.training.sources import open_source
-from erf_seg_core.training.trainer import DATA_VARIABLE
 from erf_seg_core.training.validation import validate
 
 SHIPPED = Path(__file__).resolve().parents[1] / "erf_seg_core" / "checkpoints"

@@ -26,7 +26,6 @@ from .losses import WEIGHT_OFFSETS, LabelLoss, class_weights, distillation_loss
 from .recipe import Stage
 from .sources import union_members
 from .tasks import (
-    ClassifiedImages,
     ClassifiedViews,
     EncoderClassifier,
     EncoderWithHead,
@@ -287,7 +286,7 @@ def prepare_task(
     stage = training.recipe.stages[index]
     height, augmentation = training.recipe.input_size[0], stage.augmentation
     if stage.task == "classify":
-        images = ClassifiedImages(training.data_root / stage.images)
+        images = training.data.classified(stage.images)
         task = EncoderClassifier(training.net, len(images.names))
         views = ClassifiedViews(images, height, augmentation)
         return task, nn.CrossEntropyLoss(), views, np.ones(len(images.files))

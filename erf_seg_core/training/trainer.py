@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +12,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoint import (
-    CheckpointInfo,
-    find_checkpoint,
-    load_checkpoint,
-    read_info,
-    save_checkpoint,
-)
-from ..class_sets import VOID_ID, ClassSet, load_class_set
+from ..checkpoint import CheckpointInfo, find_checkpoint, read_info, save_checkpoint
+from ..class_sets import load_class_set
 from ..errors import ErfSegError, refuse_undecodable, refuse_unwritable
-from ..grouping import GradualGrouping, apply_moves, densify
-from ..models import SegmentationNetwork, build_model, get_spec, parse_model_name
+from ..grouping import GradualGrouping, densify
+from ..models import build_model, parse_model_name
 from ..output_lock import output_lock
-from ..whole_file import whole_file
 from .clock import Clock
-from .dataset import TrainingImages
 from .logbook import Logbook, draw_predictions
-from .plain_data import build_dataclass
 from .processes import Processes, joined_processes
-from .recipe import TRAINING, Recipe, Source, Stage
-from .sources import LabelledSet, open_source
+from .recipe import TRAINING, Recipe, Stage
+from .run_data import RunData
+from .saved_state import STATE_FILE, load_state, write_state
+from .sources import LabelledSet
 from .stage import StageRun
-from .tasks import ClassifiedImages, moves_between_shuffles
+from .starting_weights import load_starting_weights, named_briefly
 from .validation import network_predictor, validate
-
-DATA_VARIABLE = "ERF_SEG_DATA"  # folder of the data sets where a recipe names no data_root
-STATE_FILE = "state.pt"
-_LAST_LAYER = "decoder.output_conv."
-_GROUPED_ALREADY = (
-    "; it is grouped already, while gradual grouping begins with a dense network: start from a "
-    "dense model's checkpoint, or remove 'grouping' from the recipe"
-)
-MAY_CHANGE = ("output", "data_root", "threads", "workers", "cache", "save_minutes", "notes")
-"""Recipe keys that a resumed run may have with other values: they do not change the weights
-(`threads` but for rounding)."""
 
 
 def train(recipe: Recipe, restart: bool = False, quiet: bool = False) -> Path:
@@ -86,26 +66,25 @@ class Training:
         self.class_set = load_class_set(recipe.class_set)
         self.outputs = self.class_set.num_classes + recipe.void_output
         _check_device(recipe, device)
-        self.data_root = Path(recipe.data_root or os.environ.get(DATA_VARIABLE, "."))
         self._check_stages()
         refuse_undecodable(self.folder)  # OpenCV, which draws into it, crashes over such names
         refuse_unwritable(self.folder)
-        self.state = {} if restart else _load_state(self.folder, recipe)
-        self.validation = {v.name: self._opened(v.source) for v in recipe.validation}
-        self._check_validation_sets()
-        train = [self._opened(source) for source in recipe.train]
-        self.data = _fingerprint(self.class_set, train, self._classified_images())
-        self._check_same_data()
-        self._check_same_processes()
-        self.images = self._read_images(train)
-        self._check_classes()
+        self.state = {} if restart else load_state(self.folder, recipe)
+        self.data = RunData(recipe, self.class_set, self.quiet)
+        self._check_same_run()
+        self.images = self.data.read_images()
+        if missing := self.data.missing_classes(self.images):  # a wrong file may be the reason
+            self._tell(f"no pixel of the training images is {' or '.join(missing)}")
         torch.manual_seed(recipe.seed)
         self.net = build_model(recipe.model, self.outputs, recipe.module_order, recipe.dropout)
         # Grouped from the first step unless a stage evolves the groups.
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
         if recipe.init:
-            self._tell_what_is_fresh(_load_weights(self.net, recipe.init, gradual))
+            fresh = load_starting_weights(self.net, recipe.init, gradual)
+            if fresh:
+                what = named_briefly(fresh)
+                self._tell(f"{recipe.init} has nothing that fits {what}: started afresh")
         self.net.to(device, memory_format=self.memory_format)
 
     @property
@@ -166,82 +145,23 @@ class Training:
                 if (info.class_set.names, info.num_outputs) != (self.class_set.names, self.outputs):
                     raise ErfSegError(f"teacher {teacher} has other classes than this recipe")
 
-    def _opened(self, source: Source) -> LabelledSet:
-        try:
-            return open_source(source, self.class_set, self.data_root)
-        except ErfSegError as error:
-            if self.recipe.data_root or DATA_VARIABLE in os.environ:
-                raise
-            raise ErfSegError(
-                f"{error}; name the folder that the data sets lie in with --data-root or "
-                f"{DATA_VARIABLE}"
-            ) from error
-
-    def _classified_images(self) -> list[ClassifiedImages]:
-        stages = (stage for stage in self.recipe.stages if stage.task == "classify")
-        return [ClassifiedImages(self.data_root / stage.images) for stage in stages]
-
-    def _check_validation_sets(self) -> None:
-        """Find a bad file now rather than after the first epochs."""
-        for name, labelled in self.validation.items():
-            known = False
-            for i in tqdm(range(len(labelled.frames)), f"checking {name}", disable=self.quiet):
-                _, truth = labelled.load(i)
-                if ((truth >= self.class_set.num_classes) & (truth != VOID_ID)).any():
-                    raise ErfSegError(
-                        f"validation set '{name}' has union labels; only classes count"
-                    )
-                known = known or bool((truth != VOID_ID).any())
-            if not known:
-                raise ErfSegError(f"validation set '{name}' is all void: there is nothing to score")
-
-    def _check_classes(self) -> None:
-        """Say which classes nothing can be learned of; a wrong file may be the reason."""
-        for index, stage in enumerate(self.recipe.stages):
-            pixels = self.images.pixels(index)
-            if stage.task != "classify" and not pixels[:VOID_ID].any():
-                raise ErfSegError(
-                    f"the training images of stages.{index} are all void: there is nothing to learn"
-                )
-        # The last stage's images decide what the network can do in the end.
-        unions = pixels[self.class_set.num_classes : VOID_ID].any()
-        missing = [n for i, n in self.class_set.used().items() if not pixels[i]]
-        if missing and not unions:  # of a union's pixels some may be of any of its classes
-            self._tell(f"no pixel of the training images is {' or '.join(missing)}")
-
     def _tell(self, what: str) -> None:
         if not self.quiet:
             tqdm.write(what, file=sys.stderr)
 
-    def _check_same_data(self) -> None:
+    def _check_same_run(self) -> None:
         """Other images or classes would go on to other weights than the run would have had."""
-        if self.state.get("data", self.data) != self.data:
+        if self.state.get("data", self.data.fingerprint) != self.data.fingerprint:
             raise ErfSegError(
                 f"{self.folder} holds a run with other training images or classes of the same "
                 "recipe; choose another --output, or --restart to overwrite it"
             )
-
-    def _check_same_processes(self) -> None:
         before = self.state.get("processes", self.processes.world)
         if before != self.processes.world:
             self._tell(
                 f"the run had {before} processes and goes on with {self.processes.world}: the "
                 "statistics of its batch norms will not be those that it would have had"
             )
-
-    def _tell_what_is_fresh(self, fresh: list[str]) -> None:
-        if not fresh:
-            return
-        parts = "the last layer" if all(map(_is_of_last_layer, fresh)) else ", ".join(fresh[:3])
-        more = f" and {len(fresh) - 3} more" if len(fresh) > 3 and parts != "the last layer" else ""
-        self._tell(f"{self.recipe.init} has nothing that fits {parts}{more}: started afresh")
-
-    def _read_images(self, train: list[LabelledSet]) -> TrainingImages:
-        recipe = self.recipe
-        tallest = max(1.0, *(s.augmentation.scale[1] for s in recipe.stages))
-        return TrainingImages(
-            train, round(recipe.input_size[0] * tallest), recipe.cache, self.quiet
-        )
 
     def _only_fold(self, stage: Stage) -> None:
         """Give the network the structure it has after a stage that an earlier process finished."""
@@ -258,25 +178,18 @@ class Training:
             return
         common = {
             "recipe": self.recipe.to_dict(),
-            "data": self.data,
+            "data": self.data.fingerprint,
             "stage": stage,
             "processes": self.processes.world,
             "seconds": (self.clock.wall, self.clock.cpu),
         }
-        try:
-            with whole_file(self.folder / STATE_FILE) as partial:
-                torch.save({**common, "rows": self.log.rows, **state}, partial)
-        except (OSError, RuntimeError) as error:  # torch's own for a full disk
-            raise ErfSegError(
-                f"the disk refused {self.folder / STATE_FILE} ({error}): make room, then give the "
-                "same command again"
-            ) from error
+        write_state(self.folder, {**common, "rows": self.log.rows, **state})
 
     def scores(self, net: nn.Module) -> dict[str, dict[str, Any]]:
         """Score a network, which may be the encoder with a head, on every validation set."""
         return {
             name: validate(net, labelled, self.class_set, self.recipe.input_size).to_dict()
-            for name, labelled in self.validation.items()
+            for name, labelled in self.data.validation.items()
         }
 
     def _finish(self) -> None:
@@ -312,7 +225,7 @@ class Training:
         predict = network_predictor(self.net, self.recipe.input_size, self.class_set.num_classes)
         triples = []
         with torch.no_grad():
-            for labelled in self.validation.values():
+            for labelled in self.data.validation.values():
                 for i in _spread(labelled, 3):
                     image, truth = labelled.load(i)
                     triples.append((image, truth, predict(image, truth.shape)))
@@ -341,74 +254,6 @@ def _check_device(recipe: Recipe, device: torch.device) -> None:
         raise ErfSegError("channels_last with bfloat16 gives wrong gradients on the CPU: drop one")
     if recipe.precision == "float16" and device.type == "cpu":
         raise ErfSegError("precision float16 is for GPUs: on the CPU use bfloat16 or float32")
-
-
-def _fingerprint(
-    class_set: ClassSet, train: list[LabelledSet], classified: list[ClassifiedImages]
-) -> str:
-    """Changes with the classes and with the names of the training images, in their order."""
-    names = [[frame.name for frame in labelled.frames] for labelled in train]
-    pictures = [[(path.name, label) for path, label in images.files] for images in classified]
-    parts = [class_set.to_dict(), names, *pictures]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _load_state(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Saved state of this recipe's run, empty if there is none."""
-    path = folder / STATE_FILE
-    if not path.exists():
-        return {}
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        before = state["recipe"]
-    except Exception as error:  # torch raises whatever a damaged archive leads it to
-        raise ErfSegError(
-            f"{path} is damaged, or no training's state ({type(error).__name__}); --restart begins "
-            "anew"
-        ) from error
-    with suppress(ErfSegError):  # keys that came later have the values that they stand for
-        before = build_dataclass(Recipe, before).to_dict()
-    changed = [k for k, v in recipe.to_dict().items() if before.get(k) != v]
-    changed = [k for k in changed if k not in MAY_CHANGE]
-    if changed:
-        raise ErfSegError(
-            f"{folder} holds a run whose recipe differs in {', '.join(changed)}; "
-            "choose another --output, or --restart to overwrite it"
-        )
-    return state
-
-
-def _is_of_last_layer(name: str) -> bool:
-    return name.startswith(_LAST_LAYER)
-
-
-def _load_weights(net: SegmentationNetwork, path: str, gradual: bool) -> list[str]:
-    """Start from a checkpoint whose tensors have this network's names and shapes.
-
-    The last layer may be of other classes, and an encoder starts a whole network: what the
-    checkpoint has nothing for stays as it is, and is named in the answer.
-    `gradual`: the network's groups are still to evolve, so it is dense as yet. A dense checkpoint
-    may start a model that shuffles: its channels are put where the shuffle will bring them back
-    from, so that the network computes what the checkpoint's did.
-    """
-    info, tensors = load_checkpoint(find_checkpoint(path))
-    own = net.state_dict()
-    misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
-    if all(_is_of_last_layer(k) and k in own for k in misfits):
-        tensors = {k: v for k, v in tensors.items() if k not in misfits}
-    else:
-        raise ErfSegError(
-            f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
-            + (_GROUPED_ALREADY if gradual and get_spec(info.model).groups > 1 else "")
-        )
-    if info.module_order != net.module_order:
-        raise ErfSegError(
-            f"{path} has module_order '{info.module_order}', this recipe '{net.module_order}'"
-        )
-    with torch.device("meta"):
-        origin = build_model(info.model, info.num_outputs, info.module_order)
-    apply_moves(tensors, moves_between_shuffles(origin, net))
-    return list(net.load_state_dict(tensors, strict=False).missing_keys)
 
 
 def _spread(labelled: LabelledSet, count: int) -> list[int]:
