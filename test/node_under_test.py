@@ -154,6 +154,12 @@ class NodeProcess:
             print(f"the node's log (exit status when the test failed: {ended}):\n{self.log}")
 
 
+class CloudNodeProcess(NodeProcess):
+    """The node that makes clouds, likewise."""
+
+    module = "erf_seg_ros.semantic_cloud_node"
+
+
 class Client:
     """Publishes images to a node, collects what it publishes, calls its services."""
 

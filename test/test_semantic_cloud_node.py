@@ -8,7 +8,15 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from cloud_truth import expected_xyz
-from node_under_test import PATIENCE_S, Client, NodeProcess, bgr8, image_message, make_checkpoint
+from node_under_test import (
+    PATIENCE_S,
+    Client,
+    CloudNodeProcess,
+    NodeProcess,
+    bgr8,
+    image_message,
+    make_checkpoint,
+)
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -21,10 +29,6 @@ from erf_seg_ros.cloud_messages import FIELDS, projection_of
 
 SIZE = (96, 128)
 CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-class CloudNodeProcess(NodeProcess):
-    module = "erf_seg_ros.semantic_cloud_node"
 
 
 @pytest.fixture(scope="module")

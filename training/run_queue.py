@@ -147,7 +147,8 @@ def finished_results(queue: list[Run]) -> list[dict[str, Any]]:
     for run in queue:
         if run.result_file.exists():
             result = json.loads(run.result_file.read_text())
-            if result["overrides"] != run.overrides or result.get("recipe", run.base) != run.base:
+            same_recipe = result.get("recipe") in (None, run.base)  # older results do not tell
+            if result["overrides"] != run.overrides or not same_recipe:
                 print(f"note: {run.result_file} is of an older queue or recipe", file=sys.stderr)
             results.append(result)
     return results

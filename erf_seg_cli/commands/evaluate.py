@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erf_seg_cli.labelled_data import add_data_arguments, data_source
+from erf_seg_core.errors import ErfSegError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score and print."""
-    from erf_seg_core.errors import ErfSegError
     from erf_seg_core.evaluation.predictions import write_prediction
     from erf_seg_core.evaluation.scoring import score
     from erf_seg_core.inference import load_segmenter

@@ -21,8 +21,8 @@ from ..label_size import resize_labels
 from ..models import STRIDE, SegmentationNetwork
 from .engine import Engine, create_engine
 
-LARGEST_INPUT_SIDE = 16_384  # of what a network sees; a slip is told before memory is asked for
-_LARGEST_SIDE = 65_535  # of labels, in pixels: no camera has more
+_LARGEST_INPUT_SIDE = 16_384  # of what a network sees; a slip is told before memory is asked for
+_LARGEST_LABEL_SIDE = 65_535  # of labels, in pixels: no camera has more
 
 STAGES = ("preprocess", "network", "postprocess")
 
@@ -251,9 +251,9 @@ def checked_input_size(size: tuple[int, int]) -> tuple[int, int]:
             f"input size {height}×{width} (height×width) must be multiples of {STRIDE}; "
             f"the nearest is {near[0]}×{near[1]}"
         )
-    if max(height, width) > LARGEST_INPUT_SIDE:
+    if max(height, width) > _LARGEST_INPUT_SIDE:
         raise ErfSegError(
-            f"input size {height}×{width} (height×width): a side is at most {LARGEST_INPUT_SIDE}"
+            f"input size {height}×{width} (height×width): a side is at most {_LARGEST_INPUT_SIDE}"
         )
     return height, width
 
@@ -313,10 +313,10 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
 
 def _checked_label_size(size: tuple[int, int]) -> tuple[int, int]:
     height, width = _two_whole_numbers("label size", size)
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+    if not (1 <= height <= _LARGEST_LABEL_SIDE and 1 <= width <= _LARGEST_LABEL_SIDE):
         raise ErfSegError(
             f"label size {height}×{width} (height×width) must be from 1×1 to "
-            f"{_LARGEST_SIDE}×{_LARGEST_SIDE}"
+            f"{_LARGEST_LABEL_SIDE}×{_LARGEST_LABEL_SIDE}"
         )
     return height, width
 
