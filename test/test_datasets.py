@@ -126,6 +126,15 @@ def test_labels_have_any_name_and_images_one_that_opencv_survives(tmp_path):
         read_image(path)
 
 
+def test_images_stay_as_they_lie_like_their_labels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn it by 90 degrees to look at it"
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (24, 8)).save(path, exif=exif)
+    assert cv2.imread(str(path)).shape == (24, 8, 3)
+    assert read_image(path).shape == (8, 24, 3)
+
+
 def test_files_with_capital_endings_are_images_too(tmp_path):
     folder = write_camvid(tmp_path / "camvid", count=2)
     for kind, ending in (("images", ".JPEG"), ("labels", ".PNG")):

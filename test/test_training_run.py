@@ -490,7 +490,7 @@ def test_a_stage_can_have_images_of_its_own(data):
     assert load_checkpoint(checkpoint)[0].metrics["training"]["images"] == 8
 
 
-@pytest.mark.parametrize("device", ["mps", "meta", "cuda:63"])
+@pytest.mark.parametrize("device", ["mps", "meta", "cuda:63", "cuda:256"])
 def test_devices_that_are_not_there_are_refused(data, device):
     with pytest.raises(ErfSegError, match=f"device '{device}'"):
         run(data, device=device)

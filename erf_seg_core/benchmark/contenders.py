@@ -19,8 +19,8 @@ from ..checkpoint import (
     shipped_checkpoints,
 )
 from ..class_sets import ClassSet
+from ..devices import existing_device, parse_device
 from ..inference import Segmenter
-from ..inference.engine import existing_device, parse_device
 from ..models import SegmentationNetwork, build_model, list_models
 from .configuration import EAGER, Configuration
 

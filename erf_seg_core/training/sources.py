@@ -107,8 +107,9 @@ def open_source(source: Source, class_set: ClassSet, data_root: str | Path) -> L
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Image file as uint8 BGR H×W×3; `ErfSegError` if it cannot be decoded."""
-    image = cv2.imread(opencv_path(path), cv2.IMREAD_COLOR)
+    """Image file as uint8 BGR H×W×3, as it lies there; `ErfSegError` if it cannot be decoded."""
+    # Labels carry no EXIF orientation, and neither cameras nor bags turn a picture by it.
+    image = cv2.imread(opencv_path(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise ErfSegError(f"cannot read image {path}: it is missing, damaged or of no known format")
     return image

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..checkpoint import CheckpointInfo, find_checkpoint, read_info, save_checkpoint
 from ..class_sets import load_class_set
+from ..devices import existing_device, parse_device
 from ..errors import ErfSegError, refuse_undecodable, refuse_unwritable
 from ..grouping import GradualGrouping, densify
 from ..models import build_model, parse_model_name
@@ -42,10 +43,10 @@ def train(recipe: Recipe, restart: bool = False, quiet: bool = False) -> Path:
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    device = _device(recipe.device)
+    device = existing_device(parse_device(recipe.device))
     with joined_processes(device) as processes:
         if device.type == "cuda":
-            if processes.world > 1 or device.index is None:
+            if processes.world > 1:
                 device = torch.device("cuda", processes.local_rank)
             torch.cuda.set_device(device)
         return Training(recipe, device, processes, restart, quiet).run()
@@ -231,20 +232,6 @@ class Training:
                     triples.append((image, truth, predict(image, truth.shape)))
         if triples:
             draw_predictions(triples, self.class_set, self.folder / "predictions.png")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ErfSegError(f"device '{name}' is not known to torch; try cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ErfSegError(f"device '{name}' cannot train here; it is cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ErfSegError(f"device '{name}' is not there: torch finds {torch.cuda.device_count()}")
-    return device
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:
