@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -74,13 +75,11 @@ class TorchEngine:
 
     def largest_value(self, images: np.ndarray) -> float:
         """Largest absolute value that any step gives; on the CPU."""
-        values: dict[int, Tensor] = {0: torch.from_numpy(images).permute(0, 3, 1, 2).float()}
-        largest = 0.0
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        largest: list[float] = []
         with torch.inference_mode():
-            for index, step in enumerate(self._program.steps):
-                values[index + 1] = self._step(step, values)
-                largest = max(largest, float(values[index + 1].abs().max()))
-        return largest
+            self._features(pixels, lambda value: largest.append(float(value.abs().max())))
+        return max(largest)
 
     def close(self) -> None:
         """Free the weights."""
@@ -96,11 +95,14 @@ class TorchEngine:
             x = x / 255
         return self._classify(self._features(x), confidence)
 
-    def _features(self, image: Tensor) -> Tensor:
-        """Run all steps; N×3×h×w → what the head reads."""
+    def _features(
+        self, image: Tensor, on_value: Callable[[Tensor], None] = lambda value: None
+    ) -> Tensor:
+        """Run all steps; N×3×h×w → what the head reads. `on_value` is shown each value."""
         values: dict[int, Tensor] = {0: image}
         for index, step in enumerate(self._program.steps):
             values[index + 1] = self._step(step, values)
+            on_value(values[index + 1])
             for value in self._last_uses[index]:
                 del values[value]
         return values[self._program.head.source]
