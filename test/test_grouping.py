@@ -3,6 +3,7 @@
 import copy
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -150,7 +151,9 @@ def test_unfit_targets_are_refused_by_name(targets, message):
 def test_targets_may_be_a_function():
     net = bottleneck()
     grouping = GradualGrouping(
-        net, lambda name, conv: 2 if conv.kernel_size == (1, 1) else 1, AlphaSchedule(0, 3)
+        net,
+        lambda name, conv: np.int64(2) if conv.kernel_size == (1, 1) else 1,
+        AlphaSchedule(0, 3),
     )
     assert grouping.groups == {"0": 2, "7": 2}
 
@@ -197,7 +200,17 @@ def test_schedules_reach_their_stated_values(schedule, expected):
     assert {t: schedule(t) for t in expected} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("wrong", [{"name": "sine"}, {"hold": 1.0}, {"power": 0, "name": "power"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "sine"},
+        {"hold": 1.0},
+        {"power": 0, "name": "power"},
+        {"power": 2},
+        {"wait": 0.5},
+        {"wait": 0.2, "name": "power"},
+    ],
+)
 def test_impossible_schedules_are_refused(wrong):
     with pytest.raises(ValueError):
         make_schedule(**{"name": "linear", "total_steps": 10, **wrong})
@@ -252,6 +265,18 @@ def test_optimizer_moments_follow_the_channels():
         assert bool(moves) == bool(permute)
         results.append(outputs(net, image()))
     assert torch.allclose(*results, atol=1e-4)
+
+
+def test_a_module_with_two_names_is_reordered_under_either():
+    net = nn.Module()
+    chain = bottleneck()
+    net.norm, net.body = chain[1], chain
+    place = FreeChannels("body.0", "body.3", before=("body.1",))
+    grouping = GradualGrouping(net, {"body.3": 4}, AlphaSchedule(0, 4), "magnitude", [place])
+    before = outputs(net.body, image())
+    assert grouping.step()
+    grouping._set_alpha(1.0)
+    assert torch.allclose(outputs(net.body, image()), before, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +395,7 @@ def test_densify_needs_something_that_holds_the_conv_and_keeps_what_is_frozen():
         (nn.LayerNorm([16, 8, 8]), False),
         (nn.Conv2d(16, 16, 3, groups=4), False),
         (nn.PReLU(16), True),
+        (nn.PReLU(), True),
     ],
 )
 def test_only_layers_that_treat_channels_alike_may_lie_between(between, fits):

@@ -22,6 +22,11 @@ def run_queue(monkeypatch):
 
 
 @pytest.fixture
+def queue_results(run_queue):
+    return importlib.import_module("queue_results")
+
+
+@pytest.fixture
 def queue_file(tmp_path):
     write_camvid(tmp_path / "camvid", "train")
     write_camvid(tmp_path / "camvid", "val", count=2)
@@ -98,18 +103,67 @@ def test_files_that_are_no_queues_are_named(run_queue, tmp_path, capsys, text, m
     assert message in capsys.readouterr().err
 
 
-def test_results_of_another_queue_are_told(run_queue, queue_file, capsys):
+def test_results_of_another_queue_are_told(queue_results, run_queue, queue_file, capsys):
     (run, *_) = run_queue.read_queue(queue_file)
-    run.results.mkdir(parents=True, exist_ok=True)
     result = {"overrides": run.overrides, "recipe": run.base}
-    run.result_file.write_text(json.dumps(result))
-    assert run_queue.finished_results([run]) == [result]
+    write_result(run, **result)
+    assert queue_results.finished_results([run]) == {"dense": {1: result}}
     assert capsys.readouterr().err == ""
-    run_queue.finished_results([replace(run, overrides={"stages.0.lr": 1})])
+    queue_results.finished_results([replace(run, overrides={"stages.0.lr": 1})])
     assert "is of an older queue or recipe" in capsys.readouterr().err
-    run.result_file.write_text(json.dumps({**result, "recipe": "another"}))
-    run_queue.finished_results([run])
+    write_result(run, **{**result, "recipe": "another"})
+    queue_results.finished_results([run])
     assert "is of an older queue or recipe" in capsys.readouterr().err
+
+
+def write_result(run, **result):
+    run.results.mkdir(parents=True, exist_ok=True)
+    run.result_file.write_text(json.dumps(result))
+
+
+def scored(run, *mious, minutes=2):
+    """A result whose stages ended with these scores."""
+    curve = [{"stage": i, "miou val": miou} for i, miou in enumerate(mious)]
+    write_result(
+        run, overrides=run.overrides, curve=curve, miou={"val": mious[-1]},
+        training={"final_loss": 0.5, "cpu_minutes": minutes},
+    )  # fmt: skip
+
+
+def test_differences_are_taken_seed_by_seed(run_queue, queue_file, capsys):
+    dense, gradual, dense_2, gradual_2 = run_queue.read_queue(queue_file)
+    scored(dense, 0.10, 0.40)
+    scored(dense_2, 0.30, 0.60)
+    scored(gradual, 0.12, 0.42)
+    scored(gradual_2, 0.34, 0.62)
+    assert run_queue.main([str(queue_file), "--against", "dense"]) == 0
+    heading, _, row = capsys.readouterr().out.splitlines()
+    assert heading == "| run, less dense | seeds | val, encoder alone, mIoU % | val, mIoU % |"
+    assert row == "| gradual + permute | 2 | +3.0 ± 1.4 | +2.0 ± 0.0 |"
+    assert run_queue.main([str(queue_file), "--against", "grouped"]) == 2
+    assert "no result of 'grouped'; there are: dense, gradual + permute" in capsys.readouterr().err
+
+
+def test_queues_are_compared_under_their_names(run_queue, queue_file, tmp_path, capsys):
+    text = queue_file.read_text().replace(str(tmp_path / "results"), str(tmp_path / "others"))
+    other = tmp_path / "other.yaml"
+    other.write_text(text)
+    scored(run_queue.read_queue(queue_file)[0], 0.10, 0.40)
+    scored(run_queue.read_queue(other)[0], 0.45)  # of one stage: no encoder alone
+    assert run_queue.main([str(queue_file), str(other), "--against", "results: dense"]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "| others: dense | 1 | – | +5.0 |"
+
+
+def test_a_teacher_whose_checkpoint_is_gone_is_trained_again(run_queue, queue_file, tmp_path):
+    teacher, pupil, *_ = run_queue.read_queue(queue_file)
+    scored(teacher, 0.5)
+    folder = teacher.folder(tmp_path / "runs")
+    pupil = replace(pupil, overrides={"teacher": f"{folder}/d_star_light.safetensors"})
+    assert run_queue._is_done(teacher, folder, [teacher])
+    assert not run_queue._is_done(teacher, folder, [teacher, pupil])
+    folder.mkdir(parents=True)
+    (folder / "d_star_light.safetensors").touch()
+    assert run_queue._is_done(teacher, folder, [teacher, pupil])
 
 
 def test_shipped_queues_name_valid_recipes(run_queue, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class GradualGrouping:
             schedule: α by step number, for example from `make_schedule`.
             permute: "magnitude" reorders the channels of `free_channels`, at the step at which α
                 first falls below 1, so that the groups keep the largest share of |weight|. The
-                network's outputs do not change by it.
+                network's outputs do not change by it, if those places are what they are said to be.
             free_channels: where channels may be reordered.
 
         Raises:
@@ -144,8 +145,9 @@ class GradualGrouping:
 
     def _reorder(self, optimizer: torch.optim.Optimizer | None) -> list[Move]:
         moves = plan_moves(self.model, self.free_channels, self.groups)
-        parameters = dict(self.model.named_parameters())
-        apply_moves({**parameters, **dict(self.model.named_buffers())}, moves)
+        # Under all their names: a module may be registered under two, and moves may say either.
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        apply_moves({**parameters, **dict(self.model.named_buffers(remove_duplicate=False))}, moves)
         if optimizer is not None:
             apply_moves_to_optimizer(optimizer, parameters, moves)
         return moves
@@ -177,7 +179,7 @@ def resolve_targets(model: nn.Module, targets: Targets) -> dict[str, int]:
 
 
 def _check_target(name: str, conv: nn.Module | None, groups: int) -> None:
-    if type(groups) is not int:
+    if isinstance(groups, bool) or not isinstance(groups, Integral):
         raise ValueError(f"'{name}' is to have {groups!r} groups, which is no whole number")
     if not isinstance(conv, nn.Conv2d):
         found = "missing" if conv is None else f"a {type(conv).__name__}"

@@ -266,10 +266,17 @@ def _is_channel_wise(layer: nn.Module, channels: int) -> bool:
     """Whether each channel is treated by itself, or all of them alike."""
     if isinstance(layer, nn.Conv2d):
         return layer.groups == layer.out_channels == channels
+    if _is_shared_prelu(layer):
+        return True
     if isinstance(layer, nn.GroupNorm) and layer.num_groups not in (1, channels):
         return False  # its statistics depend on which channels are neighbours
     tensors = [t for t in layer.state_dict().values() if t.ndim]
     return all(t.ndim == 1 and len(t) == channels for t in tensors)
+
+
+def _is_shared_prelu(layer: nn.Module) -> bool:
+    """Whether it is PyTorch's default PReLU, with one slope for all channels."""
+    return isinstance(layer, nn.PReLU) and layer.num_parameters == 1
 
 
 def _moves(model: nn.Module, place: FreeChannels, order: torch.Tensor) -> list[Move]:
@@ -288,6 +295,8 @@ def _moves(model: nn.Module, place: FreeChannels, order: torch.Tensor) -> list[M
 
 def _all_tensors(model: nn.Module, name: str, order: torch.Tensor) -> list[Move]:
     layer = model.get_submodule(name)
+    if _is_shared_prelu(layer):
+        return []
     tensors = {k: t for k, t in layer.state_dict().items() if t.ndim and not _is_fading(k)}
     return [Move(f"{name}.{key}", 0, order) for key in tensors]
 

@@ -39,22 +39,30 @@ def make_schedule(
     name: str = "linear",
     total_steps: int = 1000,
     hold: float = 0.4,
-    wait: float = 0.2,
-    power: float = 3.0,
+    wait: float | None = None,
+    power: float | None = None,
 ) -> AlphaSchedule:
     """Build a schedule by name for a training of `total_steps` steps.
 
-    `linear`: from the first step. `power`: the same with an exponent. `constant_linear`: α stays 1
-    for the fraction `wait`, then falls linearly. In all of them α is 0 for the last fraction
-    `hold`. Raises `ValueError` on an unknown name or fractions that leave no room to decay.
+    `linear`: from the first step. `power`: the same with an exponent, 3 unless given.
+    `constant_linear`: α stays 1 for the fraction `wait`, a fifth unless given, then falls linearly.
+    In all of them α is 0 for the last fraction `hold`. Raises `ValueError` on an unknown name, on
+    fractions that leave no room to decay, and on what the schedule of that name has no use for.
     """
     if name not in SCHEDULES:
         raise ValueError(f"no schedule '{name}': there are {', '.join(SCHEDULES)}")
     if total_steps < 1:
         raise ValueError(f"a training of {total_steps} steps leaves none for α")
-    waited = wait if name == "constant_linear" else 0.0
+    for option, value, user in (("wait", wait, "constant_linear"), ("power", power, "power")):
+        if value is not None and name != user:
+            raise ValueError(f"{option} is for the schedule '{user}', not '{name}'")
+    waited = _or(wait, 0.2) if name == "constant_linear" else 0.0
     if not (0 <= hold < 1 and waited >= 0 and hold + waited < 1):
         raise ValueError(f"hold {hold} and wait {waited} leave no part of the training for α")
     wait_steps = min(round(total_steps * waited), total_steps - 1)
     decay_steps = max(1, round(total_steps * (1 - hold)) - wait_steps)
-    return AlphaSchedule(wait_steps, decay_steps, power if name == "power" else 1.0)
+    return AlphaSchedule(wait_steps, decay_steps, _or(power, 3.0) if name == "power" else 1.0)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -73,8 +73,8 @@ class Grouping:
 
     schedule: Literal["linear", "power", "constant_linear"] = "linear"
     hold: float = 0.4
-    wait: float = 0.2
-    power: float = 3.0
+    wait: float | None = None
+    power: float | None = None
     permute: Literal["magnitude"] | None = None
 
     def alpha(self, total_steps: int) -> AlphaSchedule:
@@ -190,6 +190,9 @@ class Recipe:
 
 _LARGEST_SEED = (2**63 - 1) // 1000 - 1  # each stage has its own thousandth, and torch no more
 
+_OF_FILES = ("path", "split", "only", "skip")  # keys of a source that only some kinds have
+_OF_SYNTHETIC = ("drives", "frames", "seed", "size")
+
 _NOT_NEGATIVE = (
     "lr",
     "weight_decay",
@@ -219,9 +222,11 @@ def load_recipe(path: str | Path, assignments: Sequence[tuple[str, str]] = ()) -
 
 
 def _check_source(source: Source, where: str) -> None:
-    files = (source.path, source.split, source.only, source.skip)
-    if source.kind == "synthetic" and files != ("", "train", (), ()):
-        raise ErfSegError(f"{where}: a synthetic drive has no path, split, only or skip")
+    drawn = source.kind == "synthetic"
+    for name in _OF_FILES if drawn else _OF_SYNTHETIC:
+        if getattr(source, name) != getattr(Source, name):
+            what = "a synthetic drive" if drawn else f"a source of kind '{source.kind}'"
+            raise ErfSegError(f"{where}: {what} has no {name}")
     if not 0 < source.repeat < math.inf or source.drives < 1 or source.frames < 1:
         raise ErfSegError(f"{where}: repeat must be above 0, drives and frames at least 1")
 
@@ -240,8 +245,8 @@ def _check_source_stages(recipe: Recipe) -> None:
         if not any(source.teaches(i) for source in recipe.train):
             raise ErfSegError(f"stages.{i} has no training images: every source names other stages")
     for i, validation in enumerate(recipe.validation):
-        if validation.source.stages:
-            raise ErfSegError(f"validation.{i}.source.stages: only training images have stages")
+        if validation.source.stages or validation.source.repeat != Source.repeat:
+            raise ErfSegError(f"validation.{i}.source: stages and repeat are for training images")
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -271,9 +276,6 @@ def _check_grouping(recipe: Recipe) -> None:
             f"remove 'grouping' from stages.{grouped[0]}"
         )
     settings, where = recipe.stages[grouped[0]].grouping, f"stages.{grouped[0]}.grouping"
-    for name, schedule in (("power", "power"), ("wait", "constant_linear")):
-        if settings.schedule != schedule and getattr(settings, name) != getattr(Grouping, name):
-            raise ErfSegError(f"{where}: {name} is for the schedule '{schedule}'")
     try:
         settings.alpha(total_steps=1000)
     except ValueError as error:
@@ -310,6 +312,8 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise ErfSegError(
             f"{where}: 'images' is for the task 'classify'; others learn from 'train'"
         )
+    if stage.task == "classify" and stage.ohem_fraction != 1:
+        raise ErfSegError(f"{where}: ohem_fraction is for tasks that learn pixels")
     if stage.task != "segment" and stage.distillation:
         raise ErfSegError(f"{where}: distillation is for the task 'segment'")
     for name in _NOT_NEGATIVE:

@@ -20,25 +20,31 @@ _GROUPED_ALREADY = (
 _NAMED = 3  # of the tensors that start afresh
 
 
-def load_starting_weights(net: SegmentationNetwork, path: str, gradual: bool) -> list[str]:
+def load_starting_weights(
+    net: SegmentationNetwork, path: str, classes: Sequence[str], gradual: bool
+) -> list[str]:
     """Start from a checkpoint whose tensors have this network's names and shapes.
 
-    The last layer may be of other classes, and an encoder starts a whole network: what the
-    checkpoint has nothing for stays as it is, and is named in the answer.
+    The last layer is left out if it is of other classes than `classes`, and an encoder starts a
+    whole network: what the checkpoint has nothing for stays as it is, and is named in the answer.
     `gradual`: the network's groups are still to evolve, so it is dense as yet. A dense checkpoint
     may start a model that shuffles: its channels are put where the shuffle will bring them back
     from, so that the network computes what the checkpoint's did.
     """
     info, tensors = load_checkpoint(find_checkpoint(path))
     own = net.state_dict()
-    misfits = [k for k, v in tensors.items() if k not in own or own[k].shape != v.shape]
-    if all(_is_of_last_layer(k) and k in own for k in misfits):
-        tensors = {k: v for k, v in tensors.items() if k not in misfits}
-    else:
+    other_classes = tuple(info.class_set.names) != tuple(classes)
+    misfits = [
+        k
+        for k, v in tensors.items()
+        if k not in own or own[k].shape != v.shape or (other_classes and _is_of_last_layer(k))
+    ]
+    if wrong := [k for k in misfits if k not in own or not _is_of_last_layer(k)]:
         raise ErfSegError(
-            f"cannot start from {path}: {misfits[0]} does not fit this recipe's model"
+            f"cannot start from {path}: {wrong[0]} does not fit this recipe's model"
             + (_GROUPED_ALREADY if gradual and get_spec(info.model).groups > 1 else "")
         )
+    tensors = {k: v for k, v in tensors.items() if k not in misfits}
     if info.module_order != net.module_order:
         raise ErfSegError(
             f"{path} has module_order '{info.module_order}', this recipe '{net.module_order}'"

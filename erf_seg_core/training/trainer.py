@@ -82,7 +82,7 @@ class Training:
         gradual = any(stage.grouping for stage in recipe.stages)
         self.targets = densify(self.net) if gradual else {}
         if recipe.init:
-            fresh = load_starting_weights(self.net, recipe.init, gradual)
+            fresh = load_starting_weights(self.net, recipe.init, self.class_set.names, gradual)
             if fresh:
                 what = named_briefly(fresh)
                 self._tell(f"{recipe.init} has nothing that fits {what}: started afresh")
