@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from .errors import ErfSegError
+from .picture_heads import JPEG, PNG, claimed_pixels
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
@@ -30,8 +31,8 @@ class Layout:
     rows: tuple[int, int] = (1, 1)  # rows in memory per picture row, as a fraction (planar YUV)
 
 
-# OpenCV names a Bayer pattern after the second row's second and third pixel; its newer aliases
-# (BayerRGGB, …) say the first row's first two and the second row's, as ROS does.
+# OpenCV names a Bayer pattern after the second row's second and third pixel, ROS after the first
+# two of both rows. OpenCV's aliases that say it as ROS does are not in Humble's OpenCV 4.5.4.
 _LAYOUTS = {
     "bgr8": Layout("u1", 3),
     "8uc3": Layout("u1", 3),
@@ -44,10 +45,10 @@ _LAYOUTS = {
     "mono16": Layout("u2", 1),
     "16uc1": Layout("u2", 1),
     "32fc1": Layout("f4", 1),
-    "bayer_rggb8": Layout("u1", 1, cv2.COLOR_BayerRGGB2BGR),
-    "bayer_bggr8": Layout("u1", 1, cv2.COLOR_BayerBGGR2BGR),
-    "bayer_gbrg8": Layout("u1", 1, cv2.COLOR_BayerGBRG2BGR),
-    "bayer_grbg8": Layout("u1", 1, cv2.COLOR_BayerGRBG2BGR),
+    "bayer_rggb8": Layout("u1", 1, cv2.COLOR_BayerBG2BGR),
+    "bayer_bggr8": Layout("u1", 1, cv2.COLOR_BayerRG2BGR),
+    "bayer_gbrg8": Layout("u1", 1, cv2.COLOR_BayerGR2BGR),
+    "bayer_grbg8": Layout("u1", 1, cv2.COLOR_BayerGB2BGR),
     "yuv422": Layout("u1", 2, cv2.COLOR_YUV2BGR_UYVY, even=True),
     "uyvy": Layout("u1", 2, cv2.COLOR_YUV2BGR_UYVY, even=True),
     "yuv422_yuy2": Layout("u1", 2, cv2.COLOR_YUV2BGR_YUY2, even=True),
@@ -61,13 +62,11 @@ ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
 
 _DEPTH_ENCODINGS = {"16uc1", "32fc1"}
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""Markers of the segment that has the size (ITU-T T.81, table B.1)."""
-
 _JPEG_PIXELS_PER_BYTE = 512
 """Most pixels that one byte of a JPEG can stand for: each 8×8 block takes at least one bit."""
+
+_MOST_PIXELS = 2**26
+"""8192×8192, 200 MB as BGR, beyond any robot's camera: a few kB of PNG may claim gigabytes."""
 
 
 def decode_image(
@@ -82,11 +81,11 @@ def decode_image(
     contradict each other or the encoding is unknown.
     """
     layout = _layout(encoding)
-    rows = _checked_rows(data, height, width, step, encoding, layout)
-    samples = rows.view(np.dtype(layout.dtype).newbyteorder(">" if is_bigendian else "<"))
+    dtype = np.dtype(layout.dtype).newbyteorder(">" if is_bigendian else "<")
+    samples = _checked_rows(data, height, width, step, encoding, layout, dtype)
     if not samples.dtype.isnative:
         samples = samples.astype(samples.dtype.newbyteorder("="))
-    picture = samples.reshape(len(rows), -1, layout.samples) if layout.samples > 1 else samples
+    picture = samples.reshape(len(samples), -1, layout.samples) if layout.samples > 1 else samples
     return picture if layout.to_bgr is None else cv2.cvtColor(picture, layout.to_bgr)
 
 
@@ -110,11 +109,12 @@ def to_bgr(
 
 
 def decode_compressed(data: Buffer, format: str = "") -> np.ndarray:
-    """Decode a `sensor_msgs/CompressedImage` (JPEG, PNG, WebP, …) into H×W×3 uint8 BGR.
+    """Decode a `sensor_msgs/CompressedImage` (JPEG, PNG, WebP, TIFF, BMP) into H×W×3 uint8 BGR.
 
     `format` is the message's field; it is only used in messages and to refuse `compressedDepth`,
     which is not a picture. The EXIF orientation is ignored, since the camera's calibration holds
-    for the pixels as stored. Raises `ErfSegError` for empty, foreign and truncated data.
+    for the pixels as stored. Raises `ErfSegError` for empty, foreign and truncated data, and for
+    pictures of absurd sizes.
     """
     packed = np.frombuffer(data, np.uint8)
     kind = format or "unnamed"
@@ -128,8 +128,7 @@ def decode_compressed(data: Buffer, format: str = "") -> np.ndarray:
         )
     if _is_cut_png(packed):
         raise ErfSegError(f"the PNG of {packed.size} bytes is truncated: a chunk of it is cut off")
-    if _jpeg_pixels(packed) > _JPEG_PIXELS_PER_BYTE * packed.size:
-        raise ErfSegError(f"the JPEG of {packed.size} bytes claims more pixels than it can hold")
+    _refuse_absurd_size(packed)
     picture = _quiet(cv2.imdecode, packed, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise ErfSegError(
@@ -148,9 +147,15 @@ def _layout(encoding: str) -> Layout:
 
 
 def _checked_rows(
-    data: Buffer, height: int, width: int, step: int, encoding: str, layout: Layout
+    data: Buffer,
+    height: int,
+    width: int,
+    step: int,
+    encoding: str,
+    layout: Layout,
+    dtype: np.dtype,
 ) -> np.ndarray:
-    """View of `data` as uint8 rows without their padding, once the fields agree with each other.
+    """View of `data` as rows of samples without padding, once the fields agree with each other.
 
     The sizes are compared as Python integers, so absurd ones cannot overflow or allocate.
     """
@@ -161,7 +166,7 @@ def _checked_rows(
         raise ErfSegError(f"{size} has no pixels")
     if layout.even and (width % 2 or (layout.rows != (1, 1) and height % 2)):
         raise ErfSegError(f"{size}: this encoding needs an even size")
-    row_bytes = width * layout.samples * np.dtype(layout.dtype).itemsize
+    row_bytes = width * layout.samples * dtype.itemsize
     if step < row_bytes:
         raise ErfSegError(f"{size} needs a step of at least {row_bytes} bytes, its step is {step}")
     numerator, denominator = layout.rows
@@ -170,12 +175,14 @@ def _checked_rows(
         raise ErfSegError(
             f"{size} and step {step} needs {step * rows} bytes of data, it has {flat.size}"
         )
-    return flat.reshape(rows, step)[:, :row_bytes]
+    # not by `view`, which NumPy before 1.23 refuses for padded rows
+    shape = rows, row_bytes // dtype.itemsize
+    return np.ndarray(shape, dtype, flat, strides=(step, dtype.itemsize))
 
 
 def _is_cut_jpeg(packed: np.ndarray) -> bool:
     """Whether this is a JPEG without its end marker, which decoders fill up with grey."""
-    if packed[:2].tobytes() != _JPEG:
+    if packed[:2].tobytes() != JPEG:
         return False
     # Some USB cameras pad each JPEG with zeros, so the marker may lie a little before the end.
     return b"\xff\xd9" not in packed[-4096:].tobytes()
@@ -187,7 +194,7 @@ def _is_cut_png(packed: np.ndarray) -> bool:
     A broken length makes it take gigabytes and many seconds.
     """
     data = memoryview(packed)
-    place = len(_PNG) if data[: len(_PNG)] == _PNG else len(data)
+    place = len(PNG) if data[: len(PNG)] == PNG else len(data)
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         place += 12 + length
@@ -196,17 +203,23 @@ def _is_cut_png(packed: np.ndarray) -> bool:
     return place > len(data)
 
 
-def _jpeg_pixels(packed: np.ndarray) -> int:
-    """Pixels that a JPEG's head claims; 0 where it is none, or says nothing of a size."""
-    data = memoryview(packed)
-    place = len(_JPEG) if data[: len(_JPEG)] == _JPEG else len(data)
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker, length = struct.unpack_from(">BH", data, place + 1)
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            return height * width
-        place += 2 + length
-    return 0
+def _refuse_absurd_size(packed: np.ndarray) -> None:
+    """Raise where decoding would take memory out of all proportion; unknown formats do not decode.
+
+    What OpenCV reads beyond these five is no camera's, and its size would be known too late.
+    """
+    pixels = claimed_pixels(memoryview(packed))
+    if pixels is None:
+        raise ErfSegError(
+            f"{packed.size} bytes are not a picture: no JPEG, PNG, WebP, TIFF or BMP with its size"
+        )
+    if pixels > _MOST_PIXELS:
+        raise ErfSegError(
+            f"a compressed image of {packed.size} bytes claims {pixels} pixels; "
+            f"more than {_MOST_PIXELS} are not decoded"
+        )
+    if packed[:2].tobytes() == JPEG and pixels > _JPEG_PIXELS_PER_BYTE * packed.size:
+        raise ErfSegError(f"the JPEG of {packed.size} bytes claims more pixels than it can hold")
 
 
 def _quiet(decode: Callable[..., np.ndarray | None], *args: object) -> np.ndarray | None:

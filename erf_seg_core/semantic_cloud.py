@@ -52,8 +52,9 @@ class Projection:
 class Semantics:
     """What the points carry besides their place.
 
-    `labels` is h×w uint8. `colors` is h×w×3 uint8 BGR, or a palette: 256 uint32 as `pack_bgr`
-    makes them, by label. `confidence` is h×w uint8, 255 for certainty; None counts as certain.
+    `labels` is h×w uint8. `colors` is the labelled image, H×W×3 uint8 BGR of any size, or a
+    palette: 256 uint32 as `pack_bgr` makes them, by label. `confidence` is h×w uint8, 255 for
+    certainty; None counts as certain.
     """
 
     labels: np.ndarray
@@ -62,19 +63,20 @@ class Semantics:
 
     def __post_init__(self) -> None:
         """Refuse arrays of different sizes."""
-        image = self.colors if self.colors.ndim == 3 else None
-        for name, other in (("colour image", image), ("confidence", self.confidence)):
-            if other is not None and other.shape[:2] != self.labels.shape:
-                raise ErfSegError(
-                    f"the {name} is {_size(other.shape)}, the labels are {_size(self.labels.shape)}"
-                )
+        if self.confidence is not None and self.confidence.shape != self.labels.shape:
+            raise ErfSegError(
+                f"the confidence is {_size(self.confidence.shape)}, "
+                f"the labels are {_size(self.labels.shape)}"
+            )
 
     def write(self, rows: slice, points: np.ndarray) -> None:
         """Fill these rows' part of `points`."""
         labels = self.labels[rows]
         points["label"] = labels
-        colors = self.colors
-        points["rgb"] = colors[labels] if colors.ndim == 1 else pack_bgr(colors[rows])
+        if self.colors.ndim == 1:
+            points["rgb"] = self.colors[labels]
+        else:
+            points["rgb"] = pack_bgr(_nearest(self.colors, rows, self.labels.shape))
         if self.confidence is None:
             points["confidence"] = 1.0
         else:
@@ -211,6 +213,20 @@ def _sampling(source: tuple[int, ...], labels: tuple[int, ...], what: str) -> in
         f"the labels are {_size(labels)}, the {what} is {_size(source)}: set the segmentation "
         f"node's label_size to [{source[0]}, {source[1]}], or to a half, a third, … of both"
     )
+
+
+def _nearest(image: np.ndarray, rows: slice, size: tuple[int, ...]) -> np.ndarray:
+    """These rows of an image that is brought to `size`, by the pixels at its pixels' centres.
+
+    Where the image is n times as large, these are the pixels that `CloudBuilder` takes of a depth.
+    """
+    if image.shape[:2] == size:
+        return image[rows]
+    y, x = (
+        (2 * np.arange(wanted) + 1) * side // (2 * wanted)
+        for wanted, side in zip(size, image.shape[:2], strict=True)
+    )
+    return image[y[rows, None], x]
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -22,7 +22,7 @@ from .label_info import label_info_message, label_info_publisher
 from .messages import bgr8_message, mono8_message
 from .parameters import Settings
 from .qos import forget_overrides, output_qos, overridable
-from .topics import image_topic, output_topic
+from .topics import camera_info_topic, image_topic, output_topic
 
 
 class Camera:
@@ -40,6 +40,7 @@ class Camera:
         self._node = node
         self._input: CameraInput | None = None
         self._info: CameraInfo | None = None
+        self._info_topic = ""
         self._publishers: list[Publisher] = []
         try:
             self._label = self._publisher(Image, "label")
@@ -68,7 +69,7 @@ class Camera:
     ) -> None:
         """Subscribe. `on_frame` runs in the executor, in `group`, and must return at once."""
         self.checks = ImageChecks()
-        self._info = None
+        self._expect_info(camera_info_topic(self._node, self.name, settings.transport))
         self._input = CameraInput(
             self._node,
             self.name,
@@ -129,6 +130,11 @@ class Camera:
     def publish_timing(self, timing: DiagnosticArray) -> None:
         """Publish what one frame took."""
         self._timing.publish(timing)
+
+    def _expect_info(self, topic: str) -> None:
+        """Forget another topic's calibration; a driver may send that of this one only once."""
+        if topic != self._info_topic:
+            self._info, self._info_topic = None, topic
 
     def _keep_info(self, info: CameraInfo) -> None:
         self._info = info

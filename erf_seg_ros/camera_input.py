@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
@@ -70,8 +69,8 @@ class CameraInput:
         self._group = group
         self._gaps: StampGaps | None = None
         self._kind, self._kind_name = IMAGE_TYPES[settings.transport]
-        topic = image_topic(node, name, settings.transport)
-        self._images = self._subscribe_images(topic, settings)
+        self._asked_for = image_topic(node, name, settings.transport)
+        self._images = self._subscribe_images(self._asked_for, settings)
         try:
             self._infos = node.create_subscription(
                 CameraInfo,
@@ -92,7 +91,7 @@ class CameraInput:
 
     def incompatible_publishers(self) -> list[str]:
         """One sentence for each publisher of images that is out of reach."""
-        return incompatible_publishers(self._node, self._images, self._kind_name)
+        return incompatible_publishers(self._node, self._asked_for, self._images, self._kind_name)
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -120,7 +119,7 @@ class CameraInput:
             return subscribe(
                 SubscriptionEventCallbacks(
                     message_lost=self._on_lost,
-                    incompatible_qos=partial(self._on_incompatible, topic),
+                    incompatible_qos=self._on_incompatible,
                 )
             )
         except UnsupportedEventTypeError:  # a middleware that does not count what it loses
@@ -145,8 +144,9 @@ class CameraInput:
     def _on_lost(self, event: object) -> None:
         self._counter.lost(event.total_count_change)
 
-    def _on_incompatible(self, topic: str, event: object) -> None:
+    def _on_incompatible(self, event: object) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
+        topic = self._node.resolve_topic_name(self._asked_for)
         self._node.get_logger().warning(
             f"a publisher on {topic} offers a quality of service that cannot be received "
             f"({policy}): change it, or the input_… or qos_overrides parameters of this node"

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 
 from .conditions import ERROR_FACTOR, Level, Verdict
 
+_WITH_SLOP = ("depth", "points")
+"""Streams whose stamps need not be the label's."""
+
 
 @dataclass
 class CloudCounts:
     """Since the start. A joined set ends as one of `clouds`, `dropped`, `unwanted`, `refused`.
 
-    `dropped` sets were displaced by a newer one, `unwanted` ones had no subscriber, `refused`
-    ones could not be used; `unmatched` labels never found the rest of their set. Each number is
-    written by one thread only. `cloud_ms` is what the last cloud took.
+    `dropped` sets were displaced by a newer one, `unwanted` ones lost their subscriber,
+    `refused` ones could not be used; `unmatched` labels never found the rest of their set. Each
+    number is written by one thread only. `cloud_ms` is what the last cloud took.
     """
 
     received: dict[str, int] = field(default_factory=dict)
@@ -32,11 +35,13 @@ class Waiting:
     """What the verdict needs to know of the inputs besides the counts.
 
     `topics` are the joined inputs by stream; `gaps_ms` says, for each that is not the label's, how
-    far its closest waiting stamp is from a label's, None if nothing waits.
+    far its closest waiting stamp is from a label's, None if nothing waits. `wanted_since` is when
+    the clouds found a subscriber; None while nobody subscribes.
     """
 
     topics: dict[str, str]
     gaps_ms: dict[str, float | None]
+    wanted_since: float | None
 
 
 class CloudHealth:
@@ -57,14 +62,15 @@ class CloudHealth:
             self._last_good = now
         rate = (counts.clouds - before.clouds) / seconds
         values = _values(counts, waiting, rate)
+        if waiting.wanted_since is None:
+            return Verdict(Level.OK, "nobody subscribes", values)
         if counts.refused > before.refused:
             level = Level.WARN if used else Level.ERROR
             return Verdict(level, f"labels without a cloud: {counts.last_refusal}", values)
-        silence = now - self._last_good
+        silence = now - max(self._last_good, waiting.wanted_since)
         if silence <= self._stale_after:
             busy = f"{rate:.1f} Hz, {counts.cloud_ms:.0f} ms a cloud"
-            idle = "nobody subscribes" if counts.unwanted > before.unwanted else "waiting"
-            return Verdict(Level.OK, busy if rate else idle, values)
+            return Verdict(Level.OK, busy if rate else "waiting", values)
         level = Level.ERROR if silence > ERROR_FACTOR * self._stale_after else Level.WARN
         cause = _cause(counts, before, waiting)
         return Verdict(level, f"no cloud for {silence:.1f} s: {cause}", values)
@@ -80,11 +86,15 @@ def _cause(counts: CloudCounts, before: CloudCounts, waiting: Waiting) -> str:
         return f"nothing arrives on {', '.join(silent)}"
     known = {stream: gap for stream, gap in waiting.gaps_ms.items() if gap is not None}
     if not known:
-        return "labels come later than queue_size messages of the other topics reach back"
+        return (
+            "labels come later than queue_size messages, or queue_mb megabytes, of the other "
+            "topics reach back"
+        )
     stream, gap = max(known.items(), key=lambda item: item[1])
+    slop = "; if that is the same moment, set slop to more" if stream in _WITH_SLOP else ""
     return (
         f"no message on {waiting.topics[stream]} has a label's stamp, the closest is "
-        f"{gap:.1f} ms away; if that is the same moment, set slop to more"
+        f"{gap:.1f} ms away{slop}"
     )
 
 

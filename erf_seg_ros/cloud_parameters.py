@@ -35,7 +35,8 @@ CLOUD_SPECS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "slop",
         0.0,
-        "seconds by which stamps may differ from the label's; 0 asks for equal stamps",
+        "seconds by which the stamps of depth or points may differ from the label's; 0 asks for "
+        "equal stamps",
         Applies.AT_START,
         limits=(0.0, 10.0),
     ),
@@ -45,6 +46,13 @@ CLOUD_SPECS: tuple[ParameterSpec, ...] = (
         "messages of each topic kept until their label arrives",
         Applies.AT_START,
         limits=(1, 1000),
+    ),
+    ParameterSpec(
+        "queue_mb",
+        256,
+        "megabytes of each topic kept at most, whatever queue_size is",
+        Applies.AT_START,
+        limits=(1, 65536),
     ),
     ParameterSpec(
         "transport",
@@ -70,7 +78,7 @@ CLOUD_SPECS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "stale_after",
         2.0,
-        "seconds without a cloud after which /diagnostics warns",
+        "seconds without a cloud after which /diagnostics warns, while somebody subscribes",
         Applies.AT_START,
         limits=(0.05, 3600.0),
     ),
@@ -86,6 +94,7 @@ class CloudSettings:
     confidence: bool
     slop: float
     queue_size: int
+    queue_mb: int
     transport: str
     input_reliability: str
     input_depth: int

@@ -110,6 +110,16 @@ def camera_topic(given: Mapping[str, str], name: str, camera: str) -> str:
     return topic.replace(CAMERA, camera)
 
 
+def logger_name(given: Mapping[str, str], node: str) -> str:
+    """Name of a node's logger: its namespaces and its name, with dots.
+
+    launch_ros puts what `PushRosNamespace` pushed before a namespace that is not absolute.
+    """
+    namespace = given["namespace"]
+    pushed = "" if namespace.startswith("/") else given.get("ros_namespace") or ""
+    return ".".join(filter(None, [*pushed.split("/"), *namespace.split("/"), node]))
+
+
 def _parsed(text: str) -> Any:
     try:
         return yaml.safe_load(text)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from erf_seg_core.errors import EngineError, ErfSegError, in_words
@@ -60,6 +61,7 @@ class NetworkHost:
         self._load = load
         self._logger = logger
         self._retry_after_s = retry_after_s
+        self._files = _state_of_files(options)
         self._segmenter = load(options)
         self._options = dict(options)
         self._usable = True
@@ -108,14 +110,17 @@ class NetworkHost:
         """Load another network beside the one in use and put it in its place between two batches.
 
         `announce` is called with it in between, when no label of the old one is to come any more.
-        Whatever loading raises leaves everything as it is. The network in use is not loaded again.
+        Whatever loading raises leaves everything as it is. The network in use is not loaded again,
+        unless its checkpoint or class map has changed on disk.
         """
-        if self._usable and dict(options) == self._options:
+        files = _state_of_files(options)  # before loading: what changes meanwhile counts as changed
+        if self._usable and dict(options) == self._options and files == self._files:
             return
         segmenter = self._load(options)
         with self._alone():
             announce(segmenter)
             self._install(segmenter, options, _NO_TROUBLE)
+            self._files = files
         self._failed_at = -math.inf
 
     def recover(self, error: Exception, cpu: bool, stop: threading.Event) -> None:
@@ -197,6 +202,21 @@ class NetworkHost:
             yield
         finally:
             self._room.release()
+
+
+def _state_of_files(options: Options) -> list[tuple[int, int] | None]:
+    """Time and size of checkpoint and class map; None for a model that is no path, or no file."""
+    return [_state(options.get(name)) for name in ("model", "class_map")]
+
+
+def _state(path: str | None) -> tuple[int, int] | None:
+    if not path:
+        return None
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def _cure() -> tuple[str, dict[str, str]]:
     variable = dds_profile.variable()
     sentence = (
         f"start the publisher with {variable}={file} in its environment "
-        f"(its shared-memory segment is too small for such images), or {reliable}"
+        "(its shared-memory segment is too small for such images; a container of Docker also "
+        f"needs --shm-size=512m), or {reliable}"
     )
     return sentence, {"cure_variable": variable, "cure_file": file}

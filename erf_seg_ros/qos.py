@@ -83,13 +83,16 @@ def forget_overrides(node: Node, topic: str, kind: str) -> None:
             node.undeclare_parameter(name)
 
 
-def incompatible_publishers(node: Node, subscription: Subscription, kind: str) -> list[str]:
+def incompatible_publishers(
+    node: Node, topic: str, subscription: Subscription, kind: str
+) -> list[str]:
     """One sentence for each publisher on the topic that the subscription can never hear.
 
-    `kind` is the type that the subscription expects, such as `sensor_msgs/msg/Image`.
+    `topic` is the name that it was made with: rclpy remaps what it is asked for. `kind` is the
+    type that it expects, such as `sensor_msgs/msg/Image`.
     """
     sentences = []
-    for publisher in node.get_publishers_info_by_topic(subscription.topic_name):
+    for publisher in node.get_publishers_info_by_topic(topic):
         name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
         if "UNKNOWN" in name:  # as rmw says until it knows, and always of DDS without ROS
             name = "a node that is not known"

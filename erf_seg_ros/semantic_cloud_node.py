@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import rclpy
@@ -20,7 +19,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from erf_seg_core.errors import ErfSegError, in_words
@@ -31,101 +30,106 @@ from erf_seg_core.stamp_join import StampJoin
 from .answers import answer_always
 from .class_colors import ClassColors
 from .cloud_health import CloudCounts, CloudHealth, Waiting
+from .cloud_inputs import LABEL, CloudInputs, Message
 from .cloud_messages import cloud_message, located_points, projection_of
-from .cloud_parameters import CloudSettings, declare_cloud_parameters
+from .cloud_parameters import declare_cloud_parameters
 from .diagnostics import diagnostic_name, to_status
 from .executor import AsideExecutor
 from .messages import image_to_bgr
 from .newest_frames import NewestFrames
+from .qos import latest_qos, overridable
 from .start import init_ros, warn_of_misspelled_parameters
 from .stop_signal import StopSignal
-from .topics import camera_info_topic, image_topic
+from .topics import camera_info_topic
 
 NODE_NAME = "semantic_cloud"
-LABELS = "segmentation"
-"""Relative names of the inputs begin so: beside the segmentation node nothing is to be remapped."""
 
 NS_PER_S = 1_000_000_000
+BYTES_PER_MB = 1_000_000
 DIAGNOSTICS_PERIOD_S = 1.0
+DEMAND_PERIOD_S = 0.2
+"""How often to look for subscribers; Humble's rclpy has no event of their coming and going."""
+
 LOG_INTERVAL_S = 5.0
 GOODBYE_S = 0.7
 SIGNAL_LATENCY_S = 0.1
 BAD_PARAMETER_STATUS = 2
 
-# Labels are the segmentation node's, which offers reliable; a megapixel's would get lost else.
-LABEL_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-CLOUD_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)  # 22 MB a megapixel
-INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-Message = Image | CompressedImage | PointCloud2
-
 
 class SemanticCloudNode(Node):
     """Joins messages in the executor, makes clouds of them on one worker thread.
 
-    A cloud is made only while somebody subscribes, and only of the newest complete set.
+    Only while somebody subscribes it hears its inputs, but for `camera_info`, which may come only
+    once. A cloud is made only of the newest complete set.
     """
 
     def __init__(self) -> None:
-        """Declare parameters and subscribe; `ErfSegError` for unusable start parameters."""
+        """Declare parameters and topics; raises for unusable start parameters."""
         super().__init__(NODE_NAME)
         answer_always(self)
-        self._settings = declare_cloud_parameters(self)
+        settings = declare_cloud_parameters(self)
         warn_of_misspelled_parameters(self)
         self._info: CameraInfo | None = None
         self._builder = CloudBuilder()
         self._counts = CloudCounts()
-        self._health = CloudHealth(time.monotonic(), self._settings.stale_after)
-        self._points = self.create_publisher(PointCloud2, "~/points", CLOUD_QOS)
-        self._topics = self._subscribe(self._settings)
-        self._colors = ClassColors(self, self._topics["label"])
+        self._health = CloudHealth(time.monotonic(), settings.stale_after)
+        self._points = self.create_publisher(
+            PointCloud2, "~/points", _cloud_qos(), qos_overriding_options=overridable()
+        )
+        self._inputs = CloudInputs(self, settings, self._receive)
+        self._topics = self._inputs.topics
+        if "depth" in self._topics:
+            self._subscribe_info()
+        self._inputs.open()  # an override that cannot be is told now, not to the first subscriber
+        self._inputs.close()
+        self._wanted_since: float | None = None
+        self._colors = ClassColors(self, LABEL)
         self._join: StampJoin[Message] = StampJoin(
-            list(self._topics), round(self._settings.slop * NS_PER_S), self._settings.queue_size
+            self._inputs.slops_ns, settings.queue_size, settings.queue_mb * BYTES_PER_MB
         )
         self._sets: NewestFrames[dict[str, Message]] = NewestFrames([NODE_NAME])
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not ROS time: a paused /clock is no reason to fall silent.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=steady)
+        self.create_timer(DEMAND_PERIOD_S, self._follow_demand, clock=steady)
         self._worker = threading.Thread(target=self._work, name="clouds", daemon=True)
         self._worker.start()
-        self.get_logger().info(f"joining {', '.join(self._topics.values())}")
+        self.get_logger().info(f"joins {', '.join(self._topics.values())} for whoever subscribes")
 
     def finish(self) -> None:
         """End the worker; the cloud in hand may still go out."""
         self._sets.close()
         self._worker.join(GOODBYE_S)
 
-    def _subscribe(self, settings: CloudSettings) -> dict[str, str]:
-        """Topics by stream, the label's first."""
-        reliability = ReliabilityPolicy[settings.input_reliability.upper()]
-        camera_qos = QoSProfile(depth=settings.input_depth, reliability=reliability)
-        inputs = {"label": (Image, f"{LABELS}/label", LABEL_QOS)}
-        if settings.confidence:
-            inputs["confidence"] = (Image, f"{LABELS}/confidence", LABEL_QOS)
-        if settings.geometry == "depth":
-            inputs["depth"] = (Image, "depth", camera_qos)
-            info_topic = camera_info_topic(self, "", "raw", image="depth")
-            self.create_subscription(CameraInfo, info_topic, self._keep_info, INFO_QOS)
-        else:
-            inputs["points"] = (PointCloud2, "points", camera_qos)
-        if settings.color == "image":
-            kind = CompressedImage if settings.transport == "compressed" else Image
-            inputs["image"] = (kind, image_topic(self, "", settings.transport), camera_qos)
-        return {
-            stream: self.create_subscription(
-                kind, topic, partial(self._receive, stream), qos
-            ).topic_name
-            for stream, (kind, topic, qos) in inputs.items()
-        }
+    def _subscribe_info(self) -> None:
+        """Hear the calibration, all the time: it is small, and a driver may send it only once."""
+        topic = camera_info_topic(self, "", "raw", image="depth")
+        self.create_subscription(
+            CameraInfo, topic, self._keep_info, latest_qos(), qos_overriding_options=overridable()
+        )
 
     def _keep_info(self, info: CameraInfo) -> None:
         self._info = info
 
+    def _follow_demand(self) -> None:
+        """Hear the inputs while somebody subscribes to the clouds, else forget what waits."""
+        wanted = self._points.get_subscription_count() > 0
+        if wanted == self._inputs.is_open:
+            return
+        if wanted:
+            self._wanted_since = time.monotonic()
+            self._inputs.open()
+        else:
+            self._wanted_since = None
+            self._inputs.close()
+            self._join.clear()
+
     def _receive(self, stream: str, message: Message) -> None:
         counts, stamp = self._counts, message.header.stamp
         counts.received[stream] = counts.received.get(stream, 0) + 1
-        complete = self._join.add(stream, stamp.sec * NS_PER_S + stamp.nanosec, message)
+        stamp_ns = stamp.sec * NS_PER_S + stamp.nanosec
+        complete = self._join.add(stream, stamp_ns, message, len(message.data))
         if complete:
             counts.joined += 1
             counts.dropped += self._sets.put(NODE_NAME, complete)
@@ -185,12 +189,18 @@ class SemanticCloudNode(Node):
         others = [stream for stream in self._topics if stream != "label"]
         gaps = {stream: self._join.gap_ns(stream) for stream in others}
         gaps_ms = {s: None if gap is None else gap / 1e6 for s, gap in gaps.items()}
-        verdict = self._health.judge(time.monotonic(), self._counts, Waiting(self._topics, gaps_ms))
+        waiting = Waiting(self._topics, gaps_ms, self._wanted_since)
+        verdict = self._health.judge(time.monotonic(), self._counts, waiting)
         verdict.values["colors_of"] = self._colors.source
         name = diagnostic_name(self.get_namespace(), self.get_name(), "cloud")
         message = DiagnosticArray(status=[to_status(verdict, name, self._topics["label"])])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _cloud_qos() -> QoSProfile:
+    """As the labels'; few of them, for a megapixel has 22 MB."""
+    return QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def _bytes_of(message: Image, what: str) -> np.ndarray:
@@ -226,7 +236,7 @@ def main(args: list[str] | None = None) -> int:
 def _run(stop: StopSignal) -> int:
     try:
         node = SemanticCloudNode()
-    except (ParameterException, ErfSegError) as error:
+    except (ParameterException, ErfSegError, RuntimeError) as error:  # the last for qos_overrides
         get_logger(NODE_NAME).fatal(f"cannot start: {error}")
         return BAD_PARAMETER_STATUS
     executor = AsideExecutor()

@@ -22,6 +22,7 @@ from erf_seg_ros.launch_arguments import (
     camera_topic,
     cameras_in,
     described_parameters,
+    logger_name,
     node_parameters,
     topic_remaps,
     typed,
@@ -111,7 +112,6 @@ def _node(
     parameters: list[Any],
     remappings: list[tuple[str, str]],
 ) -> Node:
-    logger = ".".join(filter(None, [*given["namespace"].split("/"), name]))
     return Node(
         package=PACKAGE,
         executable=executable,
@@ -119,7 +119,7 @@ def _node(
         namespace=given["namespace"],
         parameters=parameters,
         remappings=remappings,
-        ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
+        ros_arguments=["--log-level", f"{logger_name(given, name)}:={given['log_level']}"],
         respawn=typed("respawn", False, given["respawn"]),
         respawn_delay=2.0,
         output="screen",

@@ -1,6 +1,7 @@
 """Every encoding against a picture whose colours are known, and every way to be malformed."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from erf_seg_core.errors import ErfSegError
 from erf_seg_core.image_codec import ENCODINGS, decode_compressed, decode_image, to_bgr
+from erf_seg_core.picture_heads import PNG, claimed_pixels
 
 HEIGHT, WIDTH = 6, 8
 FLAT_BGR = (40, 90, 200)  # all three differ, so a swapped channel shows
@@ -207,12 +209,53 @@ def long_png_chunk():
     return bytes(data)
 
 
-def huge_jpeg():
+def huge_jpeg(side=30_000):
     """Small JPEG whose head says 30 000×30 000; OpenCV alone fills 2.7 GB with grey."""
     data = bytearray(packed(".jpg", flat_picture(64, 64)))
     size = data.index(b"\xff\xc0") + 5
-    data[size : size + 4] = struct.pack(">HH", 30_000, 30_000)
+    data[size : size + 4] = struct.pack(">HH", side, side)
     return bytes(data)
+
+
+def png_bomb(side=12_000):
+    """PNG of one bit a pixel: some 17 kB that OpenCV alone makes 432 MB of."""
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + side // 8) * side), 9)
+    chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+    return PNG + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def padded_jpeg():
+    """Huge JPEG with a fill byte before its size, as the standard allows."""
+    data = huge_jpeg()
+    place = data.index(b"\xff\xc0")
+    return data[:place] + b"\xff" + data[place:]
+
+
+HEAD_FORMATS = (".jpg", ".png", ".webp", ".tiff", ".bmp")
+
+
+@pytest.mark.parametrize("extension", HEAD_FORMATS)
+def test_heads_tell_the_size(extension):
+    assert claimed_pixels(packed(extension, flat_picture(18, 34))) == 18 * 34
+
+
+@pytest.mark.parametrize("extension", HEAD_FORMATS)
+def test_cut_heads_tell_nothing(extension):
+    data = packed(extension, flat_picture(18, 34))
+    for length in range(200):
+        assert claimed_pixels(data[:length]) in (None, 18 * 34)
+
+
+def test_lossless_and_extended_webp_tell_the_size():
+    ok, lossless = cv2.imencode(".webp", flat_picture(18, 34), [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert ok
+    assert claimed_pixels(lossless.tobytes()) == 18 * 34
+    head = b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<IIHBHB", 10, 0, 16_383, 0, 16_382, 0)
+    assert claimed_pixels(head) == 16_384 * 16_383
 
 
 @pytest.mark.parametrize(
@@ -223,7 +266,11 @@ def huge_jpeg():
         (packed(".jpg", flat_picture(64, 64))[:-40], "jpeg", "truncated"),
         (packed(".png", flat_picture(64, 64))[:20], "png", "truncated"),
         (long_png_chunk(), "png", "truncated"),
-        (huge_jpeg(), "jpeg", "claims more pixels than it can hold"),
+        (huge_jpeg(), "jpeg", "claims 900000000 pixels"),
+        (padded_jpeg(), "jpeg", "claims 900000000 pixels"),
+        (huge_jpeg(6000), "jpeg", "claims more pixels than it can hold"),
+        (png_bomb(), "png", "claims 144000000 pixels"),
+        (b"P1 20000 20000 " + bytes(100), "pbm", "not a picture"),
         (bytes(64), "16UC1; compressedDepth png", "depth"),
     ],
 )

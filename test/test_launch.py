@@ -49,6 +49,21 @@ pytestmark = [
 
 LAUNCH = [ROS2, "launch", "erf_seg_ros"]
 
+IN_A_FLEET = """
+from pathlib import Path
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+
+FILE = Path(get_package_share_directory("erf_seg_ros")) / "launch" / "seg.launch.py"
+
+def generate_launch_description():
+    included = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(FILE)))
+    return LaunchDescription([PushRosNamespace("fleet"), included])
+"""
+
 
 @pytest.fixture
 def launched(tmp_path, ros_domain_id):
@@ -56,7 +71,8 @@ def launched(tmp_path, ros_domain_id):
     processes = []
 
     def start(file="seg.launch.py", **arguments):
-        command = [*LAUNCH, file] + [f"{name}:={value}" for name, value in arguments.items()]
+        launch = LAUNCH if isinstance(file, str) else LAUNCH[:-1]  # ours, or a file of the test's
+        command = [*launch, str(file)] + [f"{name}:={value}" for name, value in arguments.items()]
         with (tmp_path / "launch.log").open("w") as log:
             processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
         return processes[-1]
@@ -150,6 +166,18 @@ def test_launched_node_labels_the_camera_and_ends_on_ctrl_c(launched, client, tm
     log = (tmp_path / "launch.log").read_text()
     assert "process has finished cleanly" in log
     assert "Traceback" not in log
+
+
+def test_log_level_holds_in_a_pushed_namespace(launched, tmp_path):
+    included = tmp_path / "fleet.launch.py"
+    included.write_text(IN_A_FLEET)
+    parameters = tmp_path / "mine.yaml"
+    parameters.write_text("/**: {ros__parameters: {modle: none}}")  # a warning, of before the error
+    arguments = {"params_file": parameters, "model": tmp_path / "none.safetensors"}
+    launched(included, log_level="error", namespace="car", **arguments)
+    log = tmp_path / "launch.log"
+    wait_for(lambda: "[fleet.car.segmentation]: cannot configure" in log.read_text(), "the error")
+    assert "modle" not in log.read_text()
 
 
 def test_lifecycle_is_left_to_others_with_autostart_false(launched, client, tmp_path):

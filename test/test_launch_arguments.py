@@ -12,6 +12,7 @@ from erf_seg_ros.launch_arguments import (
     DEFAULTS,
     cameras_in,
     described_parameters,
+    logger_name,
     node_parameters,
     topic_remaps,
     typed,
@@ -112,3 +113,21 @@ def test_one_topic_for_several_cameras_is_refused():
     given = {**NOTHING, "image": "/camera/image_raw"}
     with pytest.raises(ValueError, match=r"write \{camera\} .* front_image:="):
         topic_remaps(given, ["front", "left"])
+
+
+@pytest.mark.parametrize(
+    ("pushed", "namespace", "logger"),
+    [
+        (None, "", "segmentation"),
+        (None, "car", "car.segmentation"),
+        (None, "/fleet/car", "fleet.car.segmentation"),
+        ("/fleet", "", "fleet.segmentation"),
+        ("/fleet", "car", "fleet.car.segmentation"),
+        ("/fleet", "/car", "car.segmentation"),
+        ("/", "car/", "car.segmentation"),
+        ("/fleet", "/", "segmentation"),
+    ],
+)
+def test_logger_is_named_after_all_namespaces(pushed, namespace, logger):
+    given = {"namespace": namespace} | ({"ros_namespace": pushed} if pushed else {})
+    assert logger_name(given, "segmentation") == logger

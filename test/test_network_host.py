@@ -114,6 +114,23 @@ def test_exchange_between_two_batches(make_host):
         old(PICTURE)
 
 
+@pytest.mark.parametrize("changed", ["model", "class_map"])
+def test_exchange_with_a_file_that_changed_under_its_name(make_host, load, tmp_path, changed):
+    files = {name: tmp_path / name for name in ("model", "class_map")}
+    for file in files.values():
+        file.write_text("first")
+    options = {name: str(file) for name, file in files.items()}
+    NETWORKS[options["model"]] = NETWORKS[FIRST["model"]]
+    host = make_host({"device": "cpu", **options})
+    host.exchange({"device": "cpu", **options}, lambda segmenter: None)
+    assert len(load.loaded) == 1
+    files[changed].write_text("another length")
+    for _ in range(2):  # the second time it is in use already
+        host.exchange({"device": "cpu", **options}, lambda segmenter: None)
+        assert len(load.loaded) == 2
+    del NETWORKS[options["model"]]
+
+
 def test_exchange_waits_for_the_batch_in_hand_but_not_for_a_second(make_host):
     """Batches follow each other without a pause, as when the network is slower than the camera."""
     host = make_host()

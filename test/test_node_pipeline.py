@@ -26,7 +26,6 @@ from erf_seg_ros.network_host import NetworkHost
 from erf_seg_ros.node_diagnostics import NodeDiagnostics
 from erf_seg_ros.parameters import SPECS, Settings
 from erf_seg_ros.pipeline import Pipeline
-from erf_seg_ros.topics import camera_info_topic, image_topic
 
 SETTINGS = Settings.from_values({spec.name: spec.default for spec in SPECS})
 PICTURE = make_picture()
@@ -338,25 +337,3 @@ def test_stop_and_start_account_for_every_frame(node, running):
         assert counts.received == counts.labelled + counts.dropped
         spin_until(lambda: images.get_subscription_count() == 0)
         pipeline.start()
-
-
-@pytest.mark.parametrize(
-    ("rules", "transport", "image", "info"),
-    [
-        ([], "raw", "/car/image", "/car/camera_info"),
-        ([], "compressed", "/car/image/compressed", "/car/camera_info"),
-        (["image:=/cam/image_raw"], "raw", "/cam/image_raw", "/cam/camera_info"),
-        (["image:=/cam/rgb"], "compressed", "/cam/rgb/compressed", "/cam/camera_info"),
-        (["image:=/c/i/compressed"], "compressed", "/c/i/compressed", "/c/camera_info"),
-        (["image:=front/image"], "raw", "/car/front/image", "/car/front/camera_info"),
-        (["image:=/cam/a", "camera_info:=/b/info"], "raw", "/cam/a", "/b/info"),
-        (["image:=/camera/raw"], "raw", "/camera/raw", "/camera/camera_info"),
-    ],
-)
-def test_input_topics_follow_image_transport(context, rules, transport, image, info):
-    arguments = ["--ros-args"]
-    for rule in rules:
-        arguments += ["-r", rule]
-    node = rclpy.create_node("segmentation", namespace="/car", context=context, cli_args=arguments)
-    assert image_topic(node, "", transport) == image
-    assert camera_info_topic(node, "", transport) == info

@@ -133,7 +133,21 @@ def test_bad_values_are_refused_with_name_and_reason(name, bad, reason):
 def test_shipped_parameter_file_shows_the_defaults():
     path = dds_profile.path().with_name("segmentation.yaml")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert content == {"/**": {"ros__parameters": DEFAULTS}}
+    assert content == {"/**/segmentation": {"ros__parameters": DEFAULTS}}
+
+
+@pytest.mark.parametrize("file", ["segmentation.yaml", "three_cameras.yaml"])
+@pytest.mark.parametrize("namespace", ["/", "/car", "/fleet/car"])
+def test_shipped_files_are_the_segmentation_nodes_and_no_others(context, file, namespace):
+    path = dds_profile.path().with_name(file)
+    given = {}
+    for name in ("segmentation", "semantic_cloud", "front_semantic_cloud"):
+        arguments = ["--ros-args", "--params-file", str(path)]
+        node = rclpy.create_node(name, namespace=namespace, context=context, cli_args=arguments)
+        node.declare_parameter("stale_after", -1.0)
+        given[name] = node.get_parameter("stale_after").value
+    assert given.pop("segmentation") > 0.0
+    assert set(given.values()) == {-1.0}
 
 
 def test_engines_and_precisions_are_those_of_the_segmenter():

@@ -355,7 +355,11 @@ def test_camera_is_found_among_the_topics(bag):
 def test_camera_info_is_the_images_sibling():
     raw, compressed = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
     info = {"/front/camera_info": "sensor_msgs/msg/CameraInfo"}
-    for topic, kind in (("/front/image", raw), ("/front/image/compressed", compressed)):
+    for topic, kind in (
+        ("/front/image", raw),
+        ("/front/image/compressed", compressed),
+        ("/front/jpeg", compressed),
+    ):
         assert sibling_camera_info(topic, {topic: kind, **info}) == "/front/camera_info"
     assert sibling_camera_info("/rear/image", {"/rear/image": raw, **info}) is None
 

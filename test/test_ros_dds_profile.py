@@ -1,6 +1,10 @@
 """The Fast DDS profile: found, well-formed, and out of the way of a user's own."""
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
+from ipaddress import ip_address
 
 import pytest
 
@@ -9,18 +13,50 @@ from erf_seg_ros import dds_profile
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
+LISTENING = """
+import psutil, rclpy
+rclpy.init()
+node = rclpy.create_node("node")
+print(*{connection.laddr.ip for connection in psutil.Process().net_connections("udp4")})
+"""
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for variable in (*VARIABLES, "ROS_DISTRO"):
+    for variable in (*VARIABLES, "ROS_DISTRO", "ROS_LOCALHOST_ONLY"):
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_profile_is_the_default_and_holds_large_images():
-    namespace = "{http://www.eprosima.com}"
-    root = ElementTree.parse(dds_profile.path()).getroot()
-    assert root.find(f".//{namespace}participant").get("is_default_profile") == "true"
-    segment = int(root.findtext(f".//{namespace}segment_size"))
+NAMESPACE = "{http://www.eprosima.com}"
+LOCALHOST = {"ROS_LOCALHOST_ONLY": "1"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"ROS_LOCALHOST_ONLY": "0"}, LOCALHOST])
+def test_profile_is_the_default_and_holds_large_images(environment):
+    root = ElementTree.parse(dds_profile.path(environment)).getroot()
+    assert root.find(f".//{NAMESPACE}participant").get("is_default_profile") == "true"
+    segment = int(root.findtext(f".//{NAMESPACE}segment_size"))
     assert segment >= 8 * 1920 * 1080 * 3
+    (udp,) = (
+        transport
+        for transport in root.iter(f"{NAMESPACE}transport_descriptor")
+        if transport.findtext(f"{NAMESPACE}type") == "UDPv4"
+    )
+    interfaces = [address.text for address in udp.iter(f"{NAMESPACE}address")]
+    assert interfaces == (["127.0.0.1"] if environment == LOCALHOST else [])
+
+
+def test_nothing_is_bound_to_other_interfaces_for_localhost_only(ros_domain_id):
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    # the profile by itself, without what ROS does about its discovery
+    given = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    given |= dds_profile.environment(LOCALHOST)
+    ran = subprocess.run(
+        [sys.executable, "-c", LISTENING], env=given, capture_output=True, text=True, check=True
+    )
+    addresses = set(ran.stdout.split())
+    assert "127.0.0.1" in addresses
+    assert all(ip_address(a).is_loopback or ip_address(a).is_multicast for a in addresses)
 
 
 @pytest.mark.parametrize(

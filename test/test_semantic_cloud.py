@@ -159,12 +159,32 @@ def test_labels_of_another_size_are_told_the_cure(scene, shape):
         )
 
 
-def test_confidence_and_image_must_be_the_labels_size():
+def test_confidence_must_be_the_labels_size():
     labels = np.zeros((4, 6), np.uint8)
     with pytest.raises(ErfSegError, match="confidence is 4×6, the labels are 6×4"):
         Semantics(labels, PALETTE, np.zeros((6, 4), np.uint8))
-    with pytest.raises(ErfSegError, match="colour image is 8×4"):
-        Semantics(labels, np.zeros((4, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_smaller_labels_take_the_colour_where_they_take_the_depth(step):
+    """The depth's values are its pixels' numbers, and so are the image's colours."""
+    size = (48, 60)  # several tiles' rows, the last one incomplete
+    numbers = np.arange(1, size[0] * size[1] * step**2 + 1, dtype=np.uint16)
+    depth = numbers.reshape(size[0] * step, size[1] * step)
+    image = np.stack([depth & 255, depth >> 8, np.zeros_like(depth)], axis=-1).astype(np.uint8)
+    semantics = Semantics(np.zeros(size, np.uint8), image)
+    points = points_of(CloudBuilder().from_depth(depth, Projection(1, 1, 0, 0), semantics), size)
+    np.testing.assert_array_equal(points["rgb"], np.round(points["z"] * 1000).astype(np.uint32))
+
+
+def test_image_of_whatever_size_colours_the_points():
+    """As the labels of an image of which the depth is no whole fraction."""
+    image = np.arange(9 * 7 * 3, dtype=np.uint8).reshape(9, 7, 3)
+    depth = np.ones((6, 2), np.float32)
+    semantics = Semantics(np.zeros((6, 2), np.uint8), image)
+    points = points_of(CloudBuilder().from_depth(depth, Projection(1, 1, 0, 0), semantics), (6, 2))
+    centres = image[[0, 2, 3, 5, 6, 8]][:, [1, 5]]
+    np.testing.assert_array_equal(points["rgb"], pack_bgr(centres))
 
 
 def test_buffer_is_used_again_and_follows_camera_and_size(scene):

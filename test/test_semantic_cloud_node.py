@@ -19,7 +19,7 @@ from node_under_test import (
 )
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from erf_seg_core.class_sets import load_class_set
@@ -45,6 +45,20 @@ def info_of(camera):
 
 def mono8(values):
     return image_message(values.tobytes(), *values.shape, values.shape[1], "mono8")
+
+
+def organised_cloud(scene):
+    """`PointCloud2` of where the scene's pixels are, with a field that only fills."""
+    located = np.zeros(SIZE, np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("pad", "<f4")]))
+    for axis, values in zip("xyz", np.moveaxis(expected_xyz(scene), -1, 0), strict=True):
+        located[axis] = values
+    cloud = PointCloud2(height=SIZE[0], width=SIZE[1], point_step=16, row_step=16 * SIZE[1])
+    cloud.fields = [
+        PointField(name=axis, offset=4 * place, datatype=PointField.FLOAT32, count=1)
+        for place, axis in enumerate("xyz")
+    ]
+    cloud.data = located.tobytes()
+    return cloud
 
 
 def depth_message(values):
@@ -97,6 +111,16 @@ class CloudClient(Client):
             if stream not in streams:
                 self.outlets[stream].publish(message)
         return header
+
+    def unlisten(self, topic):
+        """Destroy the subscriptions of an output."""
+        for known in list(self.node.subscriptions):
+            if known.topic_name == f"/semantic_cloud/{topic}":
+                self.node.destroy_subscription(known)
+
+    def latest_counts(self):
+        """Values of the newest status of the node."""
+        return {v.key: v.value for v in self.diagnostics[-1].status[0].values}
 
     def cloud_of(self, **messages):
         """Publish until the cloud of a set arrives (the first ones may find nobody listening)."""
@@ -190,21 +214,13 @@ def test_layout_is_what_pcl_calls_xyzrgbl():
 
 def test_cloud_of_points_in_the_cameras_colours(client, tmp_path, scenes):
     scene = scenes[0]
-    located = np.zeros(SIZE, np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("pad", "<f4")]))
-    for axis, values in zip("xyz", np.moveaxis(expected_xyz(scene), -1, 0), strict=True):
-        located[axis] = values
-    cloud = PointCloud2(height=SIZE[0], width=SIZE[1], point_step=16, row_step=16 * SIZE[1])
-    cloud.fields = [
-        PointField(name=axis, offset=4 * place, datatype=PointField.FLOAT32, count=1)
-        for place, axis in enumerate("xyz")
-    ]
-    cloud.data = located.tobytes()
+    cloud = organised_cloud(scene)
     with start(tmp_path, geometry="points", color="image", confidence=False):
         labelled = client.cloud_of(
             image=bgr8(scene.image_bgr), points=cloud, label=mono8(scene.labels)
         )
         points = points_of(labelled)
-        np.testing.assert_array_equal(xyz(points), xyz(located))
+        np.testing.assert_array_equal(xyz(points), expected_xyz(scene).astype(np.float32))
         np.testing.assert_array_equal(
             points["rgb"].copy().view(np.uint32), pack_bgr(scene.image_bgr)
         )
@@ -299,34 +315,128 @@ def test_a_request_that_rclpy_cannot_read_is_answered_and_survived(client, tmp_p
         assert node.end()[0] == 0
 
 
-def test_nothing_is_computed_without_a_subscriber(client, tmp_path, scenes):
+def test_nobody_subscribes_and_the_node_hears_nothing_and_keeps_nothing(client, tmp_path, scenes):
     scene = scenes[0]
-    messages = {
-        "camera_info": info_of(scene.camera),
-        "depth": depth_message(scene.depth_m),
-        "label": mono8(scene.labels),
-    }
-    with start(tmp_path, confidence=False):
-        subscription = client.listen(PointCloud2, "points")
-        client.cloud_of(**messages)
-        for known in list(client.node.subscriptions):
-            if known.topic_name == subscription.topic_name:
-                client.node.destroy_subscription(known)
-
-        def idle():
-            client.send(**messages)
+    labels, confidence = mono8(scene.labels), mono8(confidence_of(scene))
+    good = {"depth": depth_message(scene.depth_m), "label": labels, "confidence": confidence}
+    inputs = [client.outlets[stream] for stream in good]
+    with start(tmp_path, stale_after=0.3) as node:
+        client.cloud_of(camera_info=info_of(scene.camera), **good)
+        half = depth_message(scene.depth_m)
+        before = client.wait_for_status("cloud", lambda s, v: True, "the counts")[1]
+        left = client.send(depth=half)
+        client.wait_for_status(
+            "cloud",
+            lambda _, v: int(v["received_depth"]) > int(before["received_depth"]),
+            "a depth that waits for its label",
+        )
+        client.unlisten("points")
+        client.wait_until(
+            lambda: not any(outlet.get_subscription_count() for outlet in inputs),
+            "the end of all subscriptions",
+        )
+        idle = client.wait_for_status(
+            "cloud", lambda s, _: s.message == "nobody subscribes", "a node that rests"
+        )[1]
+        for _ in range(20):
+            client.send(**good)
             client.spin_for(0.1)
-            values = [
-                {v.key: v.value for v in s.values} for m in client.diagnostics for s in m.status
-            ]
-            return [v for v in values if int(v["unwanted"]) > 2]
+        status, values = client.wait_for_status("cloud", lambda s, v: True, "a status")
+        assert (status.level, status.message) == (b"\x00", "nobody subscribes")
+        assert {k: values[k] for k in idle if k.startswith("received")} == {
+            k: idle[k] for k in idle if k.startswith("received")
+        }
+        client.listen(PointCloud2, "points")
+        client.wait_until(
+            lambda: all(outlet.get_subscription_count() for outlet in inputs), "subscriptions"
+        )
 
-        client.wait_until(idle, "sets that nobody wants")
+        def completed():
+            for stream, message in (("label", labels), ("confidence", confidence)):
+                message.header = left
+                client.outlets[stream].publish(message)
+            client.spin_for(0.1)
+            counts = client.latest_counts()
+            streams = ("received_label", "received_confidence")
+            return all(int(counts[stream]) > int(idle[stream]) for stream in streams)
+
+        client.wait_until(completed, "the rest of a set from before the rest")
+        client.cloud_of(**good)  # the calibration was not sent again
+        assert left.stamp not in [cloud.header.stamp for cloud in client.received["points"]]
+        assert "Traceback" not in node.log
+
+
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def test_overrides_hear_a_latched_calibration_and_stay(client, tmp_path, scenes):
+    scene = scenes[0]
+    client.node.destroy_publisher(client.outlets.pop("camera_info"))
+    calibration = client.node.create_publisher(CameraInfo, "/camera/camera_info", LATCHED)
+    calibration.publish(info_of(scene.camera))
+    overrides = {
+        "/camera/camera_info.subscription.durability": "transient_local",
+        "/camera/camera_info.subscription.reliability": "reliable",
+        "/camera/depth.subscription.depth": 3,
+        "/segmentation/label.subscription.reliability": "best_effort",
+        "/semantic_cloud/points.publisher.depth": 7,
+    }
+
+    def reliability(topic):
+        infos = client.node.get_subscriptions_info_by_topic(topic)
+        return [info.qos_profile.reliability for info in infos]
+
+    good = {"label": mono8(scene.labels), "depth": depth_message(scene.depth_m)}
+    parameters = {f"qos_overrides.{name}": value for name, value in overrides.items()}
+    with start(tmp_path, confidence=False, **parameters) as node:
+        for _ in range(2):
+            client.cloud_of(**good)
+            assert reliability("/segmentation/label") == [ReliabilityPolicy.BEST_EFFORT]
+            for name, value in parameters.items():
+                assert client.get_parameter(name) == value
+            client.unlisten("points")
+            client.wait_until(lambda: not reliability("/segmentation/label"), "a node that rests")
+            client.listen(PointCloud2, "points")
+        assert "there is no parameter" not in node.log
+
+
+def test_large_clouds_are_not_kept_by_the_dozen(client, tmp_path, scenes):
+    """A cloud of 196 kB: five of them are a megabyte."""
+    scene = scenes[0]
+    cloud, labels = organised_cloud(scene), mono8(scene.labels)
+    with start(tmp_path, geometry="points", confidence=False, queue_mb=1):
+        client.cloud_of(points=cloud, label=labels)
+        headers = []
+
+        def find():
+            sent = []
+            for _ in range(8):
+                sent.append(client.send(points=cloud))
+                client.spin_for(0.1)
+            headers.append((sent[0], sent[-1]))
+            for labels.header in headers[-1]:
+                client.outlets["label"].publish(labels)
+                client.spin_for(0.2)
+            arrived = [message.header for message in client.received["points"]]
+            return any(newest in arrived for _, newest in headers) and arrived
+
+        arrived = client.wait_until(find, "the cloud of the newest")
+        assert not any(oldest in arrived for oldest, _ in headers)
 
 
 @pytest.mark.parametrize(
     ("parameter", "value", "reason"),
-    [("geometry", "lidar", "not one of depth, points"), ("slop", -1.0, "slop")],
+    [
+        ("geometry", "lidar", "not one of depth, points"),
+        ("slop", -1.0, "slop"),
+        ("qos_overrides./depth.subscription.reliability", "perhaps", "perhaps"),
+        ("qos_overrides./camera_info.subscription.durability", "perhaps", "perhaps"),
+        ("qos_overrides./depth.subscription.depth", -1, "depth"),
+    ],
 )
 def test_bad_parameter_is_a_sentence_and_status_2(
     tmp_path, ros_domain_id, parameter, value, reason

@@ -114,7 +114,7 @@ class LivePlan:
                 f"--storage={options.storage}",
                 f"--live-stamps={played_frames}",
             ],
-            _node_arguments(options, info_topic, compressed, logs / "node_parameters.yaml"),
+            _node_arguments(options, compressed, logs / "node_parameters.yaml"),
             frames,
         )
 
@@ -122,7 +122,8 @@ class LivePlan:
 def sibling_camera_info(image_topic: str, topics: Mapping[str, str]) -> str | None:
     """The camera_info beside an image topic (or beside what it is the compressed form of)."""
     compressed = topics[image_topic] == COMPRESSED_IMAGE
-    folder = image_topic.rsplit("/", 2 if compressed else 1)[0]
+    base = image_topic.removesuffix("/compressed") if compressed else image_topic
+    folder, _, _ = base.rpartition("/")
     sibling = f"{folder}/camera_info"
     return sibling if sibling in topics else None
 
@@ -178,9 +179,7 @@ def _player_arguments(
     return arguments
 
 
-def _node_arguments(
-    options: LiveOptions, info_topic: str | None, compressed: bool, file: Path
-) -> list[str]:
+def _node_arguments(options: LiveOptions, compressed: bool, file: Path) -> list[str]:
     # A checkpoint's path goes absolute and into a file: `-p` would read it as YAML.
     refuse_undecodable(find_checkpoint(options.model))
     model = options.model
@@ -191,8 +190,6 @@ def _node_arguments(
     content = {"/**": {"ros__parameters": parameters}}
     file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     image = "image/compressed" if compressed else "image"
-    arguments = ["--ros-args", "--params-file", _as_argument(file)]
-    arguments += ["-r", f"{image}:={options.image_topic}"]
-    if info_topic:
-        arguments += ["-r", f"camera_info:={info_topic}"]
-    return arguments
+    # The node finds camera_info by itself, beside the images.
+    remapping = ["-r", f"{image}:={options.image_topic}"]
+    return ["--ros-args", "--params-file", _as_argument(file), *remapping]

@@ -61,8 +61,8 @@ class _Run:
         self.progress = LiveProgress()
         self._events: Queue[dict[str, Any]] = Queue()
         self._dead_since = math.inf
-        environment = {**domain.environment, **dds_profile.environment()}
-        environment |= _log_folder(plan.logs)
+        environment = {**domain.environment, **_log_folder(plan.logs)}
+        environment |= dds_profile.environment({**os.environ, **environment})
 
         def start(name: str, module: str, arguments: list[str]) -> ChildProcess:
             log = plan.logs / f"{name}.log"
