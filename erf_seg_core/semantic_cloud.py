@@ -10,11 +10,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from .errors import ErfSegError
+from .label_size import resize_labels
 
 POINT = np.dtype(
     [
@@ -76,11 +78,19 @@ class Semantics:
         if self.colors.ndim == 1:
             points["rgb"] = self.colors[labels]
         else:
-            points["rgb"] = pack_bgr(_nearest(self.colors, rows, self.labels.shape))
+            points["rgb"] = pack_bgr(self._image[rows])
         if self.confidence is None:
             points["confidence"] = 1.0
         else:
             np.multiply(self.confidence[rows], np.float32(1 / 255), out=points["confidence"])
+
+    @cached_property
+    def _image(self) -> np.ndarray:
+        """The image at the labels' size: of a depth of its size `CloudBuilder` takes these pixels.
+
+        Once for all tiles of rows.
+        """
+        return resize_labels(self.colors, self.labels.shape)
 
 
 class CloudBuilder:
@@ -213,20 +223,6 @@ def _sampling(source: tuple[int, ...], labels: tuple[int, ...], what: str) -> in
         f"the labels are {_size(labels)}, the {what} is {_size(source)}: set the segmentation "
         f"node's label_size to [{source[0]}, {source[1]}], or to a half, a third, … of both"
     )
-
-
-def _nearest(image: np.ndarray, rows: slice, size: tuple[int, ...]) -> np.ndarray:
-    """These rows of an image that is brought to `size`, by the pixels at its pixels' centres.
-
-    Where the image is n times as large, these are the pixels that `CloudBuilder` takes of a depth.
-    """
-    if image.shape[:2] == size:
-        return image[rows]
-    y, x = (
-        (2 * np.arange(wanted) + 1) * side // (2 * wanted)
-        for wanted, side in zip(size, image.shape[:2], strict=True)
-    )
-    return image[y[rows, None], x]
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -30,7 +30,7 @@ from erf_seg_core.stamp_join import StampJoin
 from .answers import answer_always
 from .class_colors import ClassColors
 from .cloud_health import CloudCounts, CloudHealth, Waiting
-from .cloud_inputs import LABEL, CloudInputs, Message
+from .cloud_inputs import LABEL, NS_PER_S, CloudInputs, Message
 from .cloud_messages import cloud_message, located_points, projection_of
 from .cloud_parameters import declare_cloud_parameters
 from .diagnostics import diagnostic_name, to_status
@@ -44,7 +44,6 @@ from .topics import camera_info_topic
 
 NODE_NAME = "semantic_cloud"
 
-NS_PER_S = 1_000_000_000
 BYTES_PER_MB = 1_000_000
 DIAGNOSTICS_PERIOD_S = 1.0
 DEMAND_PERIOD_S = 0.2
