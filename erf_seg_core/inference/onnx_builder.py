@@ -43,14 +43,10 @@ class GraphBuilder:
 
     def node(self, kind: str, *inputs: str, **attributes: object) -> str:
         """Append a node with one output and return the output's name."""
-        return self.nodes_out(kind, *inputs, count=1, **attributes)[0]
-
-    def nodes_out(self, kind: str, *inputs: str, count: int, **attributes: object) -> list[str]:
-        """Append a node with several outputs and return their names."""
         name = f"{kind}_{len(self.nodes)}"
-        outputs = [f"{name}_{index}" for index in range(count)]
-        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name, **attributes))
-        return outputs
+        output = f"{name}_0"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name, **attributes))
+        return output
 
     def constant(self, value: Tensor | np.ndarray | Sequence[int]) -> str:
         """Append an initializer; sequences of integers become int64, as ONNX wants for shapes."""

@@ -47,34 +47,36 @@ def emit_tiled_labels(
     graph: GraphBuilder, head: Head, features: Value, confidence: bool
 ) -> list[str]:
     """Do the same tile by tile; for float32 and a fixed size."""
-    if isinstance(head, SubpixelHead):
-        tiles = _subpixel_tiles(graph, head, features, confidence)
-    else:
-        tiles = _bilinear_tiles(graph, head, features, confidence)
-    return [graph.node("Concat", *pieces, axis=1) for pieces in zip(*tiles, strict=True)]
+    subpixel = isinstance(head, SubpixelHead)
+    tiles = (_subpixel_tiles if subpixel else _bilinear_tiles)(graph, head, features, confidence)
+    values = [graph.node("Concat", *pieces, axis=1) for pieces in zip(*tiles, strict=True)]
+    return [_interleaved(graph, value, features) for value in values] if subpixel else values
 
 
 def _subpixel_tiles(
     graph: GraphBuilder, head: SubpixelHead, features: Value, confidence: bool
 ) -> list[list[str]]:
+    """Values N×rows×(w·4) of each tile: the four that each pixel of the features becomes."""
     matrix, bias = (graph.constant(tensor) for tensor in head.matrix())
     inputs, classes, width = head.weight.shape[0], head.num_outputs, features.width
-    starts = _tile_starts(features.height, 4 * classes * width)
-    sizes = [end - start for start, end in pairwise(starts)]
     pixels = graph.node("Transpose", features.name, perm=[0, 2, 3, 1])
-    parts = graph.nodes_out("Split", pixels, graph.constant(sizes), count=len(sizes), axis=1)
     tiles = []
-    for part, rows in zip(parts, sizes, strict=True):
+    for start, end in pairwise(_tile_starts(features.height, 4 * classes * width)):
+        # Gather copies with all threads, Split and Slice with one.
+        part = graph.node("Gather", pixels, graph.constant(range(start, end)), axis=1)
         # Gemm adds the bias on the way, where MatMul would leave it to a pass of its own.
         logits = graph.node("Gemm", graph.reshape(part, -1, inputs), matrix, bias)
-        logits = graph.reshape(logits, -1, classes)
-        tile = []
-        for value in _classify(graph, logits, -1, confidence):
-            value = graph.reshape(value, -1, rows, width, 2, 2)
-            value = graph.node("Transpose", value, perm=[0, 1, 3, 2, 4])
-            tile.append(graph.reshape(value, 0, 2 * rows, 2 * width))
-        tiles.append(tile)
+        logits = graph.reshape(logits, -1, end - start, 4 * width, classes)
+        tiles.append(_classify(graph, logits, -1, confidence))
     return tiles
+
+
+def _interleaved(graph: GraphBuilder, value: str, features: Value) -> str:
+    """N×h×(w·4) to N×2h×2w: each pixel's four become two rows of two."""
+    height, width = features.height, features.width
+    value = graph.reshape(value, 0, height, width, 2, 2)
+    value = graph.node("Transpose", value, perm=[0, 1, 3, 2, 4])
+    return graph.reshape(value, 0, 2 * height, 2 * width)
 
 
 def _bilinear_tiles(
