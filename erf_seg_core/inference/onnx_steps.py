@@ -31,8 +31,7 @@ def emit_steps(graph: GraphBuilder, program: Program, image: Value, for_cpu: boo
             name = graph.node("MaxPool", source.name, kernel_shape=[2, 2], strides=[2, 2])
             values.append(source.scaled(name, 1 / 2))
         elif isinstance(step, Shuffle):
-            # Cheaper than the dense 1×1 with permuted rows that would make it unnecessary.
-            name = graph.node("Gather", source.name, graph.constant(step.order), axis=1)
+            name = _emit_shuffle(graph, step, source, for_cpu)
             values.append(source.scaled(name, 1))
         else:
             name = (_emit_upsample if for_cpu else _emit_deconvolution)(graph, step, source)
@@ -55,6 +54,20 @@ def _emit_conv(graph: GraphBuilder, step: Conv, source: str, residual: str | Non
     if residual is not None:
         name = graph.node("Add", name, residual)
     return graph.node("Relu", name) if step.relu else name
+
+
+def _emit_shuffle(graph: GraphBuilder, step: Shuffle, source: Value, for_cpu: bool) -> str:
+    """A Gather, or the Reshape, Transpose and Reshape that other runtimes have a kernel for.
+
+    OpenVINO runs `dg4_star_light` 2.5 times as fast with the latter if the size is fixed; with any
+    size it does not recognise them. ONNX Runtime's CPU provider is 4 % faster with the Gather, for
+    which a dense 1×1 convolution with permuted rows is no cheaper substitute.
+    """
+    if for_cpu or source.height is None or source.width is None:
+        return graph.node("Gather", source.name, graph.constant(step.order), axis=1)
+    parted = graph.reshape(source.name, 0, step.groups, step.channels // step.groups, -1)
+    mixed = graph.node("Transpose", parted, perm=[0, 2, 1, 3])
+    return graph.reshape(mixed, 0, step.channels, source.height, source.width)
 
 
 def _emit_deconvolution(graph: GraphBuilder, step: Upsample, source: Value) -> str:
