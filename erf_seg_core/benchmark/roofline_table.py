@@ -38,7 +38,7 @@ def roofline_text(
     return (
         f"{plain_text(_TITLES, rows)}\n"
         f"ONNX Runtime on the CPU, {threads} threads, input {size[1]}×{size[0]}, float32. Peak of "
-        f"this run: {peaks.flops_per_s / 1e9:.0f} GFLOP/s (1024³ product in PyTorch), "
+        f"this run: {peaks.flops_per_s / 1e9:.0f} GFLOP/s (a product or convolution in PyTorch), "
         f"{peaks.bytes_per_s / 1e9:.1f} GB/s (copy of 128 MiB). Stage times: median of ONNX "
         "Runtime's profiler. The limit is the longer of arithmetic at peak and every step reading "
         "and writing main memory once; fused steps and caches can beat the latter. The rest: "

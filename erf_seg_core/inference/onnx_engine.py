@@ -133,7 +133,7 @@ class OnnxEngine:
     def _start(
         self, model: bytes, threads: int, first_images: np.ndarray | None = None
     ) -> onnxruntime.InferenceSession:
-        options = _session_options(threads)
+        options = session_options(threads)
         providers = with_engine_cache(self._providers, model)
         wanted = self._providers[0][0]
         try:
@@ -163,7 +163,8 @@ def _no_start(provider: str, reason: str) -> ErfSegError:
     return ErfSegError(f"ONNX Runtime could not start its {provider}{reason}{advice}")
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return the options of every session that runs a network."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; warnings are about its own optimizations
