@@ -35,6 +35,14 @@ def _usable_cpus() -> int:
 
 
 def processor() -> str:
+    """Name and widest vector instructions: "AMD EPYC (AVX512)".
+
+    Virtual machines hide the generation behind the name, and with it a factor of three in speed.
+    """
+    return f"{_processor_name()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _processor_name() -> str:
     """Model name from Linux's table; elsewhere what Python knows."""
     table = Path("/proc/cpuinfo")
     if table.is_file():

@@ -21,9 +21,8 @@ SIDE_BY_SIDE_PIXELS = 240_000
 other; large ones, one to each thread, push each other out of the cache (README, "Batches")."""
 
 _SPIN_US = 20
-"""How long a thread looks for its next piece of work before it sleeps. `dg4_star_light` on two
-cores: a frame is 7 % faster than without, and 5 % slower beside a process that keeps one busy; at
-120 µs 8 % faster and 20 % slower."""
+"""How long a thread looks for its next piece of work before it sleeps. Waiting longer gains hardly
+anything while the cores are free, and beside a busy process each microsecond costs."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,9 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; warnings are about its own optimizations
-    # Operators take fractions of a millisecond, and waking a thread for each is several percent of
-    # a light network's frame. Threads that spin for long take the cores from everything else on
-    # the machine, and from each other; between frames they sleep.
+    # Operators take fractions of a millisecond, and waking a thread for each takes a share of that.
+    # But threads that spin for long take the cores from everything else on the machine, and from
+    # each other; between frames they sleep.
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
