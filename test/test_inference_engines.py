@@ -21,6 +21,7 @@ from erf_seg_core.inference import (
     create_engine,
     cuda_graphs,
     load_segmenter,
+    onnx_engine,
     onnx_heads,
     torch_engine,
 )
@@ -385,3 +386,16 @@ def test_load_segmenter_reports_the_engine(tmp_path):
     assert (segmenter.engine_name, segmenter.device) == ("torch", "cpu")
     assert segmenter.info.model == "dg4_star_light"
     assert segmenter.input_size == SIZE
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.26.0", {"session.intra_op.spin_duration_us": "20", "session.force_spinning_stop": "1"}),
+        ("1.25.1", {"session.intra_op.allow_spinning": "0"}),  # knows no duration
+    ],
+)
+def test_threads_wait_for_microseconds_or_sleep(monkeypatch, version, expected):
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    options = onnx_engine.session_options(2)
+    assert {key: options.get_session_config_entry(key) for key in expected} == expected

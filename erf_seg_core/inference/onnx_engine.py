@@ -23,6 +23,7 @@ other; large ones, one to each thread, push each other out of the cache (README,
 _SPIN_US = 20
 """How long a thread looks for its next piece of work before it sleeps. Waiting longer gains hardly
 anything while the cores are free, and beside a busy process each microsecond costs."""
+_SPIN_DURATION_SINCE = (1, 26)  # older ones spin for milliseconds, or not at all
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,13 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     # Operators take fractions of a millisecond, and waking a thread for each takes a share of that.
     # But threads that spin for long take the cores from everything else on the machine, and from
     # each other; between frames they sleep.
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if _version() >= _SPIN_DURATION_SINCE:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
