@@ -70,7 +70,7 @@ def _product_flops_per_s() -> float:
 
 
 def _convolution_flops_per_s() -> float:
-    """Of another library than the product, which uses half of some processors' vector units."""
+    """By another library than the product's, which leaves half of some processors idle."""
     channels, height, width = 128, 64, 128
     image = torch.rand(1, channels, height, width).contiguous(memory_format=torch.channels_last)
     weight = torch.rand(channels, channels, 3, 3)
