@@ -16,6 +16,7 @@ from erf_seg_core.checkpoint import (
     shipped_checkpoints,
 )
 from erf_seg_core.class_sets import load_class_set
+from erf_seg_core.training import load_recipe
 from erf_seg_core.training.recipe import Recipe, Source, Stage, Validation
 
 SCRIPT = Path(__file__).parents[1] / "training" / "ship.py"
@@ -87,6 +88,16 @@ def test_card_names_the_options_that_differ_from_the_recipe_file(ship, tmp_path,
     card = (tmp_path / "out" / "d_star_light.md").read_text(encoding="utf-8")
     options = "--model d_star_light --stages.0.epochs 3 --stages.0.grouping null"
     assert f"`erf_seg train training/recipes/mine.yaml {options}`" in card
+
+
+def test_what_older_recipes_recorded_of_a_schedule_is_no_option(ship, tmp_path):
+    file = SCRIPT.parent / "recipes" / "camvid.yaml"
+    recipe = load_recipe(file).to_dict()
+    grouping = recipe["stages"][0]["grouping"]
+    grouping |= {"wait": 0.2, "power": 3.0}
+    assert ship.training_command(file, recipe) == f"erf_seg train training/recipes/{file.name}"
+    grouping["wait"] = 0.3
+    assert ship.training_command(file, recipe).endswith(" --stages.0.grouping.wait 0.3")
 
 
 def test_weights_stored_in_half_precision_load_as_float32(ship, tmp_path, capsys):

@@ -47,6 +47,8 @@ LOCAL_KEYS = (
     "init",
 )
 """Recipe values that say where a training ran, not what it did."""
+UNSAID = {"wait": 0.2, "power": 3.0}
+"""What older recipes recorded of a schedule and newer ones leave to it."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -127,7 +129,7 @@ def training_command(file: Path, recipe: dict[str, Any]) -> str:
 
 def _differences(base: Any, other: Any, key: str = "") -> list[str]:
     """Options `--key value`, dotted, for what differs in `other`."""
-    if base == other:
+    if base == other or (base is None and UNSAID.get(key.rpartition(".")[2], object()) == other):
         return []
     if isinstance(base, dict) and isinstance(other, dict):
         pairs = [(k, base.get(k), v) for k, v in other.items() if k != "started_from"]
