@@ -37,7 +37,7 @@ def _usable_cpus() -> int:
 def processor() -> str:
     """Name and widest vector instructions: "AMD EPYC (AVX512)".
 
-    Virtual machines hide the generation behind the name, and with it a factor of three in speed.
+    Virtual machines hide the generation behind the name, and with it much of its speed.
     """
     return f"{_processor_name()} ({torch.backends.cpu.get_cpu_capability()})"
 

@@ -7,9 +7,9 @@ import pytest
 
 from erf_seg_ros.replay.domain import private_domain
 
-# Tests run side by side, and PyTorch's threads wait for each other: on busy cores two take up to
-# ten times as long as one. Before PyTorch is imported, and for the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests run side by side, and PyTorch's threads wait for each other: on busy cores two take several
+# times as long as one. Before PyTorch is imported, and for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script put into the background: our children would inherit the deafness.

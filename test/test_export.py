@@ -158,7 +158,7 @@ def test_openvino_runs_the_file(tmp_path, kind):
     result = compiled([planes(batch) if kind == "logits" else batch])[0]
     labels = result.argmax(1) if kind == "logits" else result
     assert (labels == logits_of(net, batch).argmax(-1)).mean() >= 0.999
-    # Its own kernel for the shuffles, in all 13 modules of the encoder: 2.5 times as fast.
+    # Its own, far faster kernel for the shuffles, in all 13 modules of the encoder.
     kinds = [op.get_rt_info()["layerType"] for op in compiled.get_runtime_model().get_ops()]
     assert kinds.count("ShuffleChannels") == 13
 

@@ -71,7 +71,7 @@ def start_replay(command, checkpoint, output):
     options = ["--json", "--engine", "torch", "--model", str(checkpoint), "--output", str(output)]
     return subprocess.Popen(
         [sys.executable, "-m", "erf_seg_cli.main", *map(str, command), *options],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -90,7 +90,7 @@ def test_card_names_the_options_that_differ_from_the_recipe_file(ship, tmp_path,
     assert f"`erf_seg train training/recipes/mine.yaml {options}`" in card
 
 
-def test_what_older_recipes_recorded_of_a_schedule_is_no_option(ship, tmp_path):
+def test_what_older_recipes_recorded_of_a_schedule_is_no_option(ship):
     file = SCRIPT.parent / "recipes" / "camvid.yaml"
     recipe = load_recipe(file).to_dict()
     grouping = recipe["stages"][0]["grouping"]

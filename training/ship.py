@@ -129,7 +129,7 @@ def training_command(file: Path, recipe: dict[str, Any]) -> str:
 
 def _differences(base: Any, other: Any, key: str = "") -> list[str]:
     """Options `--key value`, dotted, for what differs in `other`."""
-    if base == other or (base is None and UNSAID.get(key.rpartition(".")[2], object()) == other):
+    if base == other or (base is None and (key.rpartition(".")[2], other) in UNSAID.items()):
         return []
     if isinstance(base, dict) and isinstance(other, dict):
         pairs = [(k, base.get(k), v) for k, v in other.items() if k != "started_from"]

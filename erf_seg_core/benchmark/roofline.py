@@ -74,8 +74,7 @@ def _convolution_flops_per_s() -> float:
     channels, height, width = 128, 64, 128
     image = torch.rand(1, channels, height, width).contiguous(memory_format=torch.channels_last)
     weight = torch.rand(channels, channels, 3, 3)
-    with torch.no_grad():
-        seconds = _best_seconds(lambda: torch.conv2d(image, weight, padding=1))
+    seconds = _best_seconds(lambda: torch.conv2d(image, weight, padding=1))
     return 2.0 * channels * channels * 9 * height * width / seconds
 
 

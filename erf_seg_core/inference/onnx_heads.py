@@ -47,10 +47,15 @@ def emit_tiled_labels(
     graph: GraphBuilder, head: Head, features: Value, confidence: bool
 ) -> list[str]:
     """Do the same tile by tile; for float32 and a fixed size."""
-    subpixel = isinstance(head, SubpixelHead)
-    tiles = (_subpixel_tiles if subpixel else _bilinear_tiles)(graph, head, features, confidence)
-    values = [graph.node("Concat", *pieces, axis=1) for pieces in zip(*tiles, strict=True)]
-    return [_interleaved(graph, value, features) for value in values] if subpixel else values
+    if isinstance(head, SubpixelHead):
+        values = _joined(graph, _subpixel_tiles(graph, head, features, confidence))
+        return [_interleaved(graph, value, features) for value in values]
+    return _joined(graph, _bilinear_tiles(graph, head, features, confidence))
+
+
+def _joined(graph: GraphBuilder, tiles: list[list[str]]) -> list[str]:
+    """Labels, and confidence if there is one, of all tiles' rows."""
+    return [graph.node("Concat", *pieces, axis=1) for pieces in zip(*tiles, strict=True)]
 
 
 def _subpixel_tiles(

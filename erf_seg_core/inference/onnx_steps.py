@@ -59,9 +59,9 @@ def _emit_conv(graph: GraphBuilder, step: Conv, source: str, residual: str | Non
 def _emit_shuffle(graph: GraphBuilder, step: Shuffle, source: Value, for_cpu: bool) -> str:
     """A Gather, or the Reshape, Transpose and Reshape that other runtimes have a kernel for.
 
-    OpenVINO runs `dg4_star_light` 2.5 times as fast with the latter if the size is fixed; with any
-    size it does not recognise them. ONNX Runtime's CPU provider is 4 % faster with the Gather, for
-    which a dense 1×1 convolution with permuted rows is no cheaper substitute.
+    OpenVINO is far faster with the latter if the size is fixed; with any size it does not recognise
+    them. ONNX Runtime's CPU provider is faster with the Gather, for which a dense 1×1 convolution
+    with permuted rows is no cheaper substitute.
     """
     if for_cpu or source.height is None or source.width is None:
         return graph.node("Gather", source.name, graph.constant(step.order), axis=1)
