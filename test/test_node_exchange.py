@@ -31,7 +31,7 @@ from erf_seg_ros.timing import FrameTiming
 
 PICTURE = make_picture()
 SIZE = (96, 128)
-RATE_HZ = 15.0
+RATE_HZ = 30.0  # several images come while even the lightest network is loaded
 OPTIONS = {"device": "cpu", "engine": "torch", "threads": 1}
 CLASS_MAP = ROOT / "config" / "class_maps" / "camvid11_traversability.yaml"
 
@@ -68,7 +68,7 @@ def start_node(folder, module_ros_domain_id):
 
 
 class Stream:
-    """The shared node, and a camera of 15 Hz that runs in a thread of its own."""
+    """The shared node, and a camera of 30 Hz that runs in a thread of its own."""
 
     def __init__(self, client):
         self.client = client
